@@ -10,6 +10,7 @@
 
 pub mod cbor;
 pub mod chunk;
+pub mod conflict;
 pub mod exception;
 pub mod filelist;
 pub mod id;

@@ -1,9 +1,26 @@
-//! x
+//! The three-way merge of trees: a pure function of base, ours and theirs.
+//!
+//! Guarantees: every content of either side that the other did not replace or delete knowingly is in the result; the
+//! same arguments give the same root and the same conflict names everywhere. `ours` (the head) keeps a disputed path,
+//! `theirs` becomes a conflict copy; an edit beats a delete; a directory keeps its path against a file; equal contents
+//! never conflict. Without a base nothing counts as deleted.
+//!
+//! Renames come first: each valid move hint of one side is carried out on the base and on the other side, so that what
+//! follows compares by path alone. A hint that does not fit is dropped: the rename is then a delete and a creation.
+//!
+//! Does not: know ignore rules, platforms or clocks. The replica merges head and incoming revision with it, the agent
+//! head and folder.
+
+use std::collections::BTreeSet;
+
+use crate::conflict;
 use crate::id::ObjectId;
 use crate::label::AgentName;
-use crate::nodes::{NewNodes, Nodes, NodesError};
-use crate::path::RelPath;
+use crate::node::{Entry, FileEntry};
+use crate::nodes::{Gather, NewNodes, Nodes, NodesError, Overlay};
+use crate::path::{Name, RelPath};
 use crate::revision::{MoveHint, Timestamp};
+use crate::tree::{self, Edits, Entries};
 
 /// One side of a merge.
 #[derive(Debug, Clone)]
@@ -40,12 +57,419 @@ pub struct Merged {
     pub moves: Vec<MoveHint>,
 }
 
-/// x
+/// Merges `theirs` into `ours`; `base` is their common ancestor, `None` if there is none.
+///
+/// # Errors
+/// [`NodesError::Missing`] with the nodes to fetch before calling again, or what is wrong with one.
 pub fn merge(
-    _nodes: &dyn Nodes,
-    _base: Option<ObjectId>,
-    _ours: &Side,
-    _theirs: &Side,
+    nodes: &dyn Nodes,
+    base: Option<ObjectId>,
+    ours: &Side,
+    theirs: &Side,
 ) -> Result<Merged, NodesError> {
-    unimplemented!()
+    let mut overlay = Overlay::new(nodes);
+    let mut roots = Roots {
+        base,
+        ours: ours.root,
+        theirs: theirs.root,
+    };
+    let moves = match base {
+        Some(_) => roots.rename(&mut overlay, &ours.moves, &theirs.moves)?,
+        None => Vec::new(),
+    };
+    let mut merge = Merge {
+        overlay,
+        ours,
+        theirs,
+        conflicts: Vec::new(),
+    };
+    let root = merge.directory(
+        &RelPath::root(),
+        Triple {
+            base: roots.base,
+            ours: Some(roots.ours),
+            theirs: Some(roots.theirs),
+        },
+    )?;
+    let Merge {
+        mut overlay,
+        conflicts,
+        ..
+    } = merge;
+    let root = match root {
+        Some(root) => root,
+        None => {
+            let mut new = NewNodes::default();
+            let root = tree::write_empty(&mut new);
+            overlay.absorb(new);
+            root
+        }
+    };
+    Ok(Merged {
+        root,
+        new: overlay.into_new(),
+        conflicts,
+        moves,
+    })
+}
+
+/// The three roots while renames are carried out on them.
+struct Roots {
+    base: Option<ObjectId>,
+    ours: ObjectId,
+    theirs: ObjectId,
+}
+
+impl Roots {
+    /// Carries out both sides' hints; returns those of theirs that hold against ours.
+    fn rename(
+        &mut self,
+        overlay: &mut Overlay<'_>,
+        ours: &[MoveHint],
+        theirs: &[MoveHint],
+    ) -> Result<Vec<MoveHint>, NodesError> {
+        self.gather_ways(overlay, ours.iter().chain(theirs))?;
+        let shared: BTreeSet<&MoveHint> =
+            ours.iter().filter(|hint| theirs.contains(hint)).collect();
+        let mut done: Vec<MoveHint> = Vec::new();
+        for hint in ours {
+            let both = shared.contains(hint);
+            if self.rename_one(overlay, hint, (true, both))? {
+                done.push(hint.clone());
+            }
+        }
+        let mut valid = Vec::new();
+        for hint in theirs.iter().filter(|hint| !shared.contains(hint)) {
+            let hint = MoveHint {
+                from: follow(&done, &hint.from),
+                to: follow(&done, &hint.to),
+            };
+            if self.rename_one(overlay, &hint, (false, false))? {
+                valid.push(hint);
+            }
+        }
+        Ok(valid)
+    }
+
+    /// Names all nodes on the hints' ways at once, so that they are fetched together.
+    fn gather_ways<'h>(
+        &self,
+        overlay: &Overlay<'_>,
+        hints: impl Iterator<Item = &'h MoveHint>,
+    ) -> Result<(), NodesError> {
+        let mut gather = Gather::default();
+        for hint in hints {
+            for root in [self.base.as_ref(), Some(&self.ours), Some(&self.theirs)]
+                .into_iter()
+                .flatten()
+            {
+                gather.take(tree::lookup(overlay, root, &hint.from))?;
+                gather.take(tree::lookup(overlay, root, &hint.to))?;
+            }
+        }
+        gather.finish()
+    }
+
+    /// Carries out one hint of ours (or theirs) on the base and, unless both sides made it, on the other side.
+    fn rename_one(
+        &mut self,
+        overlay: &mut Overlay<'_>,
+        hint: &MoveHint,
+        (is_ours, both): (bool, bool),
+    ) -> Result<bool, NodesError> {
+        let Some(base) = self.base else {
+            return Ok(false);
+        };
+        let (mover, other) = if is_ours {
+            (self.ours, self.theirs)
+        } else {
+            (self.theirs, self.ours)
+        };
+        let at = |root: &ObjectId, path: &RelPath| tree::lookup(overlay, root, path);
+        let (Some(was), None) = (at(&base, &hint.from)?, at(&base, &hint.to)?) else {
+            return Ok(false);
+        };
+        let (None, Some(now)) = (at(&mover, &hint.from)?, at(&mover, &hint.to)?) else {
+            return Ok(false);
+        };
+        if was.as_dir().is_some() != now.as_dir().is_some() {
+            return Ok(false);
+        }
+        if both {
+            let is_there = at(&other, &hint.from)?.is_none() && at(&other, &hint.to)?.is_some();
+            if is_there {
+                self.base = Some(move_entry(overlay, &base, hint, was)?);
+            }
+            return Ok(false);
+        }
+        let (Some(moved), None) = (at(&other, &hint.from)?, at(&other, &hint.to)?) else {
+            return Ok(false);
+        };
+        if !is_parent_kept(overlay, (&base, &other), &hint.to)? {
+            return Ok(false);
+        }
+        self.base = Some(move_entry(overlay, &base, hint, was)?);
+        let other = move_entry(overlay, &other, hint, moved)?;
+        if is_ours {
+            self.theirs = other;
+        } else {
+            self.ours = other;
+        }
+        Ok(true)
+    }
+}
+
+/// Returns a path of one side after the other side's renames.
+fn follow(done: &[MoveHint], path: &RelPath) -> RelPath {
+    done.iter().fold(path.clone(), |path, hint| {
+        match path.strip_prefix(&hint.from) {
+            Some(tail) => hint.to.concat(&tail),
+            None => path,
+        }
+    })
+}
+
+/// Returns whether the directory that a rename leads into still stands on the other side, if the base has it.
+/// Otherwise two renames cross, and carrying out both would tie a knot.
+fn is_parent_kept(
+    overlay: &Overlay<'_>,
+    (base, other): (&ObjectId, &ObjectId),
+    to: &RelPath,
+) -> Result<bool, NodesError> {
+    let Some(parent) = to.parent() else {
+        return Ok(false);
+    };
+    let is_dir = |entry: Option<Entry>| entry.is_some_and(|e| e.as_dir().is_some());
+    let (in_base, in_other) = (
+        tree::lookup(overlay, base, &parent)?,
+        tree::lookup(overlay, other, &parent)?,
+    );
+    Ok(match in_other {
+        None => in_base.is_none() && is_way_free(overlay, other, &parent)?,
+        there => is_dir(there),
+    })
+}
+
+/// Returns whether no file or link stands where a directory on the way to `path` would have to be made.
+fn is_way_free(overlay: &Overlay<'_>, root: &ObjectId, path: &RelPath) -> Result<bool, NodesError> {
+    let mut at = Some(path.clone());
+    while let Some(path) = at {
+        if let Some(entry) = tree::lookup(overlay, root, &path)? {
+            return Ok(entry.as_dir().is_some());
+        }
+        at = path.parent();
+    }
+    Ok(true)
+}
+
+fn move_entry(
+    overlay: &mut Overlay<'_>,
+    root: &ObjectId,
+    hint: &MoveHint,
+    entry: Entry,
+) -> Result<ObjectId, NodesError> {
+    let edits = Edits::from([(hint.from.clone(), None), (hint.to.clone(), Some(entry))]);
+    tree::edit(overlay, root, &edits)
+}
+
+/// One thing on all three sides.
+#[derive(Clone, Copy)]
+struct Triple<T> {
+    base: Option<T>,
+    ours: Option<T>,
+    theirs: Option<T>,
+}
+
+enum Loser {
+    Ours,
+    Theirs,
+}
+
+struct Merge<'a> {
+    overlay: Overlay<'a>,
+    ours: &'a Side,
+    theirs: &'a Side,
+    conflicts: Vec<Conflict>,
+}
+
+impl Merge<'_> {
+    /// Merges one directory; `None` means that nothing is left of it.
+    fn directory(
+        &mut self,
+        path: &RelPath,
+        dir: Triple<ObjectId>,
+    ) -> Result<Option<ObjectId>, NodesError> {
+        if dir.ours == dir.theirs || dir.base == dir.theirs {
+            return Ok(dir.ours);
+        }
+        if dir.base == dir.ours {
+            return Ok(dir.theirs);
+        }
+        crate::limits::check(
+            "path depth in names",
+            crate::limits::PATH_DEPTH,
+            path.depth(),
+        )?;
+        let mut gather = Gather::default();
+        let sides = [dir.base, dir.ours, dir.theirs].map(|id| self.read(id, &mut gather));
+        let [base, ours, theirs] = sides;
+        let (base, ours, theirs) = (base?, ours?, theirs?);
+        gather.finish()?;
+        let mut gather = Gather::default();
+        let mut merged = Entries::new();
+        let mut losers = Vec::new();
+        for name in ours.keys().chain(theirs.keys()).collect::<BTreeSet<_>>() {
+            let pick = |side: &Entries| side.get(name).copied();
+            let entry = Triple {
+                base: pick(&base),
+                ours: pick(&ours),
+                theirs: pick(&theirs),
+            };
+            let result = self.entry(&path.join(name), entry);
+            let Some((winner, loser)) = gather.take(result)? else {
+                continue;
+            };
+            merged.extend(winner.map(|entry| (name.clone(), entry)));
+            losers.extend(loser.map(|(entry, side)| (name.clone(), entry, side)));
+        }
+        gather.finish()?;
+        for (name, entry, side) in losers {
+            self.keep_beside(path, &mut merged, (&name, entry, side));
+        }
+        let was_deleted = dir.ours.is_none() || dir.theirs.is_none();
+        if merged.is_empty() && was_deleted {
+            return Ok(None);
+        }
+        let mut new = NewNodes::default();
+        let id = tree::write_dir(&merged, &mut new);
+        self.overlay.absorb(new);
+        Ok(Some(id))
+    }
+
+    fn read(&self, id: Option<ObjectId>, gather: &mut Gather) -> Result<Entries, NodesError> {
+        let Some(id) = id else {
+            return Ok(Entries::new());
+        };
+        Ok(gather
+            .take(tree::read_dir(&self.overlay, &id))?
+            .unwrap_or_default())
+    }
+
+    /// Merges what stands at one path: the winner, and the version that lost the path.
+    fn entry(&mut self, path: &RelPath, all: Triple<Entry>) -> Result<Outcome, NodesError> {
+        if is_same(all.ours, all.theirs) {
+            return Ok((older(all), None));
+        }
+        if is_same(all.base, all.ours) {
+            return Ok((all.theirs, None));
+        }
+        if is_same(all.base, all.theirs) {
+            return Ok((all.ours, None));
+        }
+        let dir = |entry: Option<Entry>| entry.and_then(|e| e.as_dir());
+        let dirs = Triple {
+            base: dir(all.base),
+            ours: dir(all.ours),
+            theirs: dir(all.theirs),
+        };
+        if dirs.ours.is_none() && dirs.theirs.is_none() {
+            return Ok(merge_leaves(all));
+        }
+        let left = self.directory(path, dirs)?.map(Entry::Dir);
+        let file = |entry: Option<Entry>| entry.filter(|e| e.as_dir().is_none());
+        // A directory keeps the path if anything is left of it; a file or link steps aside.
+        Ok(match (left, file(all.ours), file(all.theirs)) {
+            (Some(dir), Some(file), _) => (Some(dir), Some((file, Loser::Ours))),
+            (Some(dir), None, Some(file)) => (Some(dir), Some((file, Loser::Theirs))),
+            (Some(dir), None, None) => (Some(dir), None),
+            (None, ours, theirs) => (ours.or(theirs), None),
+        })
+    }
+
+    fn keep_beside(
+        &mut self,
+        dir: &RelPath,
+        merged: &mut Entries,
+        (name, entry, side): (&Name, Entry, Loser),
+    ) {
+        let side = match side {
+            Loser::Ours => self.ours,
+            Loser::Theirs => self.theirs,
+        };
+        let names: Vec<Name> =
+            conflict::candidates(name, &side.author, side.time, &entry.id()).collect();
+        let is_free = |copy: &&Name| merged.get(*copy).is_none_or(|there| there.is_same(&entry));
+        // The last candidate holds the whole content id: whatever stands there stands for this content.
+        let Some(copy) = names.iter().find(is_free).or(names.last()) else {
+            return;
+        };
+        merged.entry(copy.clone()).or_insert(entry);
+        self.conflicts.push(Conflict {
+            path: dir.join(name),
+            copy: dir.join(copy),
+        });
+    }
+}
+
+type Outcome = (Option<Entry>, Option<(Entry, Loser)>);
+
+fn is_same(a: Option<Entry>, b: Option<Entry>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.is_same(&b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// Ours and theirs are the same but for the mtime: the base's is kept, else the smaller one.
+fn older(all: Triple<Entry>) -> Option<Entry> {
+    if is_same(all.base, all.ours) && all.base.is_some() {
+        return all.base;
+    }
+    match (all.ours, all.theirs) {
+        (Some(Entry::File(ours)), Some(Entry::File(theirs))) => Some(Entry::File(FileEntry {
+            mtime: ours.mtime.min(theirs.mtime),
+            ..ours
+        })),
+        (ours, _) => ours,
+    }
+}
+
+/// Merges files and links that both sides changed.
+fn merge_leaves(all: Triple<Entry>) -> Outcome {
+    match (all.ours, all.theirs) {
+        (Some(Entry::File(ours)), Some(Entry::File(theirs))) => {
+            let base = all.base.and_then(|entry| entry.as_file().copied());
+            match join_files(base, ours, theirs) {
+                Some(joined) => (Some(Entry::File(joined)), None),
+                None => (all.ours, Some((Entry::File(theirs), Loser::Theirs))),
+            }
+        }
+        (Some(_), Some(theirs)) => (all.ours, Some((theirs, Loser::Theirs))),
+        (ours, theirs) => (ours.or(theirs), None),
+    }
+}
+
+/// Joins two files if their contents do not dispute: content and exec bit are merged apart.
+fn join_files(base: Option<FileEntry>, ours: FileEntry, theirs: FileEntry) -> Option<FileEntry> {
+    let exec = match base {
+        Some(base) if base.exec == ours.exec => theirs.exec,
+        Some(_) => ours.exec,
+        None => ours.exec || theirs.exec,
+    };
+    let with_exec = |file: FileEntry| Some(FileEntry { exec, ..file });
+    if ours.content == theirs.content {
+        return with_exec(FileEntry {
+            mtime: ours.mtime.min(theirs.mtime),
+            ..ours
+        });
+    }
+    let base = base?;
+    if base.content == ours.content {
+        return with_exec(theirs);
+    }
+    if base.content == theirs.content {
+        return with_exec(ours);
+    }
+    None
 }

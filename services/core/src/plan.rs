@@ -1,7 +1,17 @@
 //! The planner: which steps turn a folder as it is into the tree as it shall be.
+//!
+//! Guarantees: run in order, the steps never need a path that an earlier one has not freed or made; nothing below an
+//! excepted path is touched; a path where nothing changes has no step.
+//! Does not: touch a disk or load contents. Apply re-checks each step against the disk at the last moment.
 
+use std::collections::BTreeSet;
+
+use crate::id::ObjectId;
 use crate::node::{Entry, FileEntry};
-use crate::path::RelPath;
+use crate::nodes::{Gather, Nodes, NodesError, Overlay};
+use crate::path::{Name, RelPath};
+use crate::revision::MoveHint;
+use crate::tree::{self, Edits, Entries};
 
 /// One step of an apply. Steps are in a safe order: run them one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,5 +73,227 @@ impl Step {
             | Self::Put { path, .. }
             | Self::Meta { path, .. } => path,
         }
+    }
+}
+
+/// Paths that a plan leaves alone, each with all below it.
+pub type Skip = BTreeSet<RelPath>;
+
+/// Returns the steps from the folder's tree `from` to the tree `to`.
+///
+/// # Errors
+/// [`NodesError::Missing`] with the nodes to fetch before calling again, or what is wrong with one.
+pub fn plan(
+    nodes: &dyn Nodes,
+    (from, to): (&ObjectId, &ObjectId),
+    moves: &[MoveHint],
+    skip: &Skip,
+) -> Result<Vec<Step>, NodesError> {
+    let mut overlay = Overlay::new(nodes);
+    let mut steps = Vec::new();
+    let mut from = *from;
+    for hint in moves {
+        if let Some((step, moved)) = rename(&mut overlay, (&from, to), hint, skip)? {
+            steps.push(step);
+            from = moved;
+        }
+    }
+    let mut planner = Planner {
+        nodes: &overlay,
+        skip,
+        steps,
+        gather: Gather::default(),
+    };
+    planner.directory(&RelPath::root(), Some(from), Some(*to))?;
+    let Planner { steps, gather, .. } = planner;
+    gather.finish()?;
+    Ok(steps)
+}
+
+/// Plans a rename if the folder still has the source, the target is free and the tree wants it so.
+fn rename(
+    overlay: &mut Overlay<'_>,
+    (from, to): (&ObjectId, &ObjectId),
+    hint: &MoveHint,
+    skip: &Skip,
+) -> Result<Option<(Step, ObjectId)>, NodesError> {
+    let touches = |path: &RelPath| skip.iter().any(|s| s.is_within(path) || path.is_within(s));
+    if touches(&hint.from) || touches(&hint.to) {
+        return Ok(None);
+    }
+    let Some(parent) = hint.to.parent() else {
+        return Ok(None);
+    };
+    let (Some(was), None) = (
+        tree::lookup(overlay, from, &hint.from)?,
+        tree::lookup(overlay, from, &hint.to)?,
+    ) else {
+        return Ok(None);
+    };
+    let (None, Some(now)) = (
+        tree::lookup(overlay, to, &hint.from)?,
+        tree::lookup(overlay, to, &hint.to)?,
+    ) else {
+        return Ok(None);
+    };
+    let has_parent = tree::lookup(overlay, from, &parent)?.is_some_and(|e| e.as_dir().is_some());
+    if !has_parent || was.as_dir().is_some() != now.as_dir().is_some() {
+        return Ok(None);
+    }
+    let edits = Edits::from([(hint.from.clone(), None), (hint.to.clone(), Some(was))]);
+    let moved = tree::edit(overlay, from, &edits)?;
+    Ok(Some((
+        Step::Move {
+            from: hint.from.clone(),
+            to: hint.to.clone(),
+            was,
+        },
+        moved,
+    )))
+}
+
+struct Planner<'a> {
+    nodes: &'a dyn Nodes,
+    skip: &'a Skip,
+    steps: Vec<Step>,
+    gather: Gather,
+}
+
+impl Planner<'_> {
+    fn directory(
+        &mut self,
+        path: &RelPath,
+        from: Option<ObjectId>,
+        to: Option<ObjectId>,
+    ) -> Result<(), NodesError> {
+        if from == to {
+            return Ok(());
+        }
+        crate::limits::check(
+            "path depth in names",
+            crate::limits::PATH_DEPTH,
+            path.depth(),
+        )?;
+        let (Some(before), Some(after)) = self.read_changed(from, to)? else {
+            return Ok(());
+        };
+        // What goes comes first, so that what comes finds its place free.
+        let names: BTreeSet<&Name> = before.keys().chain(after.keys()).collect();
+        for name in names {
+            let child = path.join(name);
+            if self.skip.contains(&child) {
+                continue;
+            }
+            self.entry(&child, before.get(name), after.get(name))?;
+        }
+        Ok(())
+    }
+
+    /// Reads the entries of the parts in which two directories differ; `None` where nodes are missing.
+    fn read_changed(
+        &mut self,
+        from: Option<ObjectId>,
+        to: Option<ObjectId>,
+    ) -> Result<(Option<Entries>, Option<Entries>), NodesError> {
+        let (Some(from), Some(to)) = (self.leaves(from)?, self.leaves(to)?) else {
+            return Ok((None, None));
+        };
+        let shared: BTreeSet<ObjectId> =
+            from.iter().filter(|id| to.contains(id)).copied().collect();
+        Ok((self.read(&from, &shared)?, self.read(&to, &shared)?))
+    }
+
+    fn leaves(&mut self, dir: Option<ObjectId>) -> Result<Option<BTreeSet<ObjectId>>, NodesError> {
+        let Some(dir) = dir else {
+            return Ok(Some(BTreeSet::new()));
+        };
+        let leaves = self.gather.take(tree::leaves(self.nodes, &dir))?;
+        Ok(leaves.map(|ids| ids.into_iter().collect()))
+    }
+
+    fn read(
+        &mut self,
+        leaves: &BTreeSet<ObjectId>,
+        shared: &BTreeSet<ObjectId>,
+    ) -> Result<Option<Entries>, NodesError> {
+        let mut entries = Entries::new();
+        let mut is_whole = true;
+        for leaf in leaves.difference(shared) {
+            match self.gather.take(tree::read_dir(self.nodes, leaf))? {
+                Some(part) => entries.extend(part),
+                None => is_whole = false,
+            }
+        }
+        Ok(is_whole.then_some(entries))
+    }
+
+    fn entry(
+        &mut self,
+        path: &RelPath,
+        from: Option<&Entry>,
+        to: Option<&Entry>,
+    ) -> Result<(), NodesError> {
+        if from == to {
+            return Ok(());
+        }
+        match (from, to) {
+            (Some(Entry::Dir(from)), Some(Entry::Dir(to))) => {
+                self.directory(path, Some(*from), Some(*to))
+            }
+            (Some(Entry::Dir(from)), to) => {
+                self.remove_dir(path, from)?;
+                self.put(path, None, to)
+            }
+            (from, Some(Entry::Dir(to))) => {
+                self.remove(path, from);
+                self.steps.push(Step::MakeDir { path: path.clone() });
+                self.directory(path, None, Some(*to))
+            }
+            (from, None) => {
+                self.remove(path, from);
+                Ok(())
+            }
+            (from, to) => self.put(path, from, to),
+        }
+    }
+
+    fn remove(&mut self, path: &RelPath, was: Option<&Entry>) {
+        let path = path.clone();
+        self.steps
+            .extend(was.map(|was| Step::Remove { path, was: *was }));
+    }
+
+    fn remove_dir(&mut self, path: &RelPath, dir: &ObjectId) -> Result<(), NodesError> {
+        self.directory(path, Some(*dir), None)?;
+        // A directory around a skipped path stays for its sake.
+        if !self.skip.iter().any(|skipped| skipped.is_within(path)) {
+            self.steps.push(Step::RemoveDir { path: path.clone() });
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        path: &RelPath,
+        was: Option<&Entry>,
+        now: Option<&Entry>,
+    ) -> Result<(), NodesError> {
+        let Some(now) = now else { return Ok(()) };
+        let step = match (was, now) {
+            (Some(Entry::File(was)), Entry::File(now)) if was.content == now.content => {
+                Step::Meta {
+                    path: path.clone(),
+                    was: *was,
+                    now: *now,
+                }
+            }
+            _ => Step::Put {
+                path: path.clone(),
+                was: was.copied(),
+                now: *now,
+            },
+        };
+        self.steps.push(step);
+        Ok(())
     }
 }
