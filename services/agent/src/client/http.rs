@@ -1,0 +1,458 @@
+//! The requests of `wire.rs`, one method each: contents in packs, everything else in bounded JSON.
+//!
+//! Guarantees: connections are pooled and re-used; every object was hashed before it is returned; an answer is never
+//! read beyond its limit; no request waits for ever. Does not: retry, split what is too large for one request
+//! (`transfer` does), or follow redirects.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fsync_core::id::{ObjectId, RevisionId};
+use fsync_core::label::{AgentName, TreeKey};
+use fsync_core::limits;
+use fsync_core::pack::{Object, PACK_HEADER_BYTES, Record};
+use fsync_core::wire::{
+    self, CommitAnswer, ErrorBody, HaveAnswer, Head, HeadAnswer, KnownAnswer, KnownRequest,
+    LogAnswer, LogItem, ObjectsRequest, PACK_TYPE, PROTOCOL_VERSION, UPLOAD_HEADER, UploadAnswer,
+    UploadRequest, Version,
+};
+use reqwest::{Method, RequestBuilder, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::ClientError;
+use super::packs::{Checklist, PackStream, Wanted, read_piece};
+use super::server_url::ServerUrl;
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Longest wait for an answer to begin, beside the time that the body takes.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Slowest upload that is waited for, in bytes per second.
+const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
+/// How long an idle connection is kept; below the 60 s after which many proxies close one.
+const IDLE: Duration = Duration::from_secs(45);
+/// Idle connections kept: three bulk transfers each way, a commit and a delta.
+const IDLE_CONNECTIONS: usize = 8;
+
+/// What a client may need beside the address.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The bearer token.
+    pub token: Option<String>,
+    /// Certificates in PEM to trust beside the system's.
+    pub ca_pem: Option<Vec<u8>>,
+}
+
+/// A delta's answer.
+#[derive(Debug)]
+pub struct Delta {
+    /// Nodes and small chunks, in the order of the pack.
+    pub objects: Vec<Object>,
+    /// The encoded revision that the delta leads to.
+    pub revision: (RevisionId, Vec<u8>),
+}
+
+/// The HTTP side of one tree on one server; clones share the connections.
+#[derive(Debug, Clone)]
+pub struct Http {
+    client: reqwest::Client,
+    server: ServerUrl,
+    tree: TreeKey,
+    token: Option<String>,
+}
+
+impl Http {
+    /// Sets the client up; talks to nobody yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Setup`] for certificates that cannot be used.
+    pub fn new(server: ServerUrl, tree: TreeKey, options: Options) -> Result<Self, ClientError> {
+        fsync_runtime::crypto::install();
+        let setup = |e: reqwest::Error| ClientError::Setup(root_cause(&e));
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("fsync-agent/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .tcp_keepalive(IDLE)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(IDLE_CONNECTIONS)
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(pem) = &options.ca_pem {
+            for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(setup)? {
+                builder = builder.add_root_certificate(certificate);
+            }
+        }
+        Ok(Self {
+            client: builder.build().map_err(setup)?,
+            server,
+            tree,
+            token: options.token,
+        })
+    }
+
+    /// Returns the server's address.
+    pub fn server(&self) -> &ServerUrl {
+        &self.server
+    }
+
+    /// Returns the tree.
+    pub fn tree(&self) -> &TreeKey {
+        &self.tree
+    }
+
+    /// Checks that an fsync server of this protocol version answers.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFsync`], [`ClientError::OtherVersion`] or [`ClientError::Unreachable`].
+    pub async fn check_version(&self) -> Result<Version, ClientError> {
+        let request = self.request(Method::GET, self.server.path("version"));
+        let mut response = self.send_raw(request, 0).await?;
+        let status = response.status();
+        let body = self.read_body("version", &mut response).await;
+        let not_fsync = |reason| ClientError::NotFsync {
+            server: self.server.clone(),
+            reason,
+        };
+        if status == reqwest::StatusCode::SERVICE_UNAVAILABLE {
+            return Err(self.sort_error("version", status, &body?));
+        }
+        if !status.is_success() {
+            return Err(not_fsync(format!("it answers {status} to /v1/version")));
+        }
+        let body = body.map_err(|e| not_fsync(e.to_string()))?;
+        let version = serde_json::from_slice::<Version>(&body)
+            .ok()
+            .filter(|v| v.service == wire::SERVICE)
+            .ok_or_else(|| not_fsync("its /v1/version is something else".to_owned()))?;
+        if version.protocol != PROTOCOL_VERSION {
+            return Err(ClientError::OtherVersion {
+                server: self.server.clone(),
+                ours: PROTOCOL_VERSION,
+                theirs: version.protocol,
+            });
+        }
+        Ok(version)
+    }
+
+    /// Returns the tree's head.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn head(&self) -> Result<Option<Head>, ClientError> {
+        let request = self.tree_request(Method::GET, "head");
+        let answer: HeadAnswer = self.json("head", request, 0).await?;
+        Ok(answer.head)
+    }
+
+    /// Commits the revision that `pack` ends with; `upload` names the session that holds what the pack does not.
+    ///
+    /// # Errors
+    /// [`ClientError::Missing`], [`ClientError::BaseUnknown`], [`ClientError::UploadUnknown`] and the common ones.
+    pub async fn commit(
+        &self,
+        pack: Bytes,
+        upload: Option<u64>,
+    ) -> Result<CommitAnswer, ClientError> {
+        let bytes = pack.len();
+        let mut request = self.pack_request(Method::POST, "commits", pack);
+        if let Some(upload) = upload {
+            request = request.header(UPLOAD_HEADER, upload);
+        }
+        self.json("commits", request, bytes).await
+    }
+
+    /// Starts a delta from one revision (or from nothing) to another; the pack ends with the revision `to`.
+    ///
+    /// # Errors
+    /// [`ClientError::BaseUnknown`] and the common ones.
+    pub async fn delta_stream(
+        &self,
+        from: Option<RevisionId>,
+        to: RevisionId,
+    ) -> Result<PackStream, ClientError> {
+        let path = match from {
+            Some(from) => format!("delta?from={from}&to={to}"),
+            None => format!("delta?to={to}"),
+        };
+        let request = self.tree_request(Method::GET, &path);
+        let response = self.send("delta", request, 0).await?;
+        Ok(PackStream::new(
+            &self.server,
+            "delta",
+            response,
+            most_delta_bytes(),
+        ))
+    }
+
+    /// Fetches a whole delta into memory.
+    ///
+    /// # Errors
+    /// As [`Http::delta_stream`].
+    pub async fn delta(
+        &self,
+        from: Option<RevisionId>,
+        to: RevisionId,
+    ) -> Result<Delta, ClientError> {
+        let mut stream = self.delta_stream(from, to).await?;
+        let mut objects = Vec::new();
+        let mut revision = None;
+        while let Some(record) = stream.next().await? {
+            match record {
+                Record::Object(object) => objects.push(object),
+                Record::Revision(id, bytes) => revision = Some((id, bytes)),
+            }
+        }
+        match revision {
+            Some(revision) if revision.0 == to => Ok(Delta { objects, revision }),
+            _ => Err(stream.bad(format!("the pack does not hold revision {to}"))),
+        }
+    }
+
+    /// Fetches objects, as many as fit one request; returns exactly those, in the server's order.
+    ///
+    /// # Errors
+    /// [`ClientError::Lost`] with the ids that the server does not have, and the common ones.
+    pub async fn objects(
+        &self,
+        wanted: &[Wanted],
+        upload: Option<u64>,
+    ) -> Result<Vec<Object>, ClientError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let most = PACK_HEADER_BYTES + wanted.iter().map(Wanted::packed_bytes).sum::<usize>();
+        let ids = wanted.iter().map(|w| w.id).collect();
+        let (request, bytes) = self.json_request("objects", &ObjectsRequest { ids, upload })?;
+        let response = self.send("objects", request, bytes).await?;
+        let mut stream = PackStream::new(&self.server, "objects", response, most);
+        let mut list = Checklist::new(wanted);
+        let mut objects = Vec::with_capacity(wanted.len());
+        while let Some(record) = stream.next().await? {
+            let Record::Object(object) = record else {
+                return Err(stream.bad("a revision was not asked for".to_owned()));
+            };
+            list.take(&object).map_err(|reason| stream.bad(reason))?;
+            objects.push(object);
+        }
+        match list.rest() {
+            lost if lost.is_empty() => Ok(objects),
+            lost => Err(ClientError::Lost(lost)),
+        }
+    }
+
+    /// Asks which of these objects the server lacks for the tree.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn have(
+        &self,
+        ids: Vec<ObjectId>,
+        upload: Option<u64>,
+    ) -> Result<Vec<ObjectId>, ClientError> {
+        let (request, bytes) = self.json_request("have", &ObjectsRequest { ids, upload })?;
+        let answer: HaveAnswer = self.json("have", request, bytes).await?;
+        Ok(answer.missing)
+    }
+
+    /// Opens an upload session.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn upload_open(&self, agent: AgentName) -> Result<UploadAnswer, ClientError> {
+        let (request, bytes) = self.json_request("uploads", &UploadRequest { agent })?;
+        self.json("uploads", request, bytes).await
+    }
+
+    /// Puts a pack of objects into a session; they are durable once this returns.
+    ///
+    /// # Errors
+    /// [`ClientError::UploadUnknown`] and the common ones.
+    pub async fn upload_put(&self, upload: u64, pack: Bytes) -> Result<UploadAnswer, ClientError> {
+        let bytes = pack.len();
+        let request = self.pack_request(Method::PUT, &format!("uploads/{upload}"), pack);
+        self.json("uploads", request, bytes).await
+    }
+
+    /// Returns the newest revisions, newest first; `before` leaves out that seq and what is newer.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn log(
+        &self,
+        before: Option<wire::Seq>,
+        limit: usize,
+    ) -> Result<Vec<LogItem>, ClientError> {
+        let limit = limit.min(limits::LOG_REVISIONS);
+        let path = match before {
+            Some(seq) => format!("log?before={}&limit={limit}", seq.0),
+            None => format!("log?limit={limit}"),
+        };
+        let request = self.tree_request(Method::GET, &path);
+        let answer: LogAnswer = self.json("log", request, 0).await?;
+        Ok(answer.items)
+    }
+
+    /// Asks which versions of paths the tree once had; one answer per version, in order.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn known(&self, versions: Vec<(String, ObjectId)>) -> Result<Vec<bool>, ClientError> {
+        let count = versions.len();
+        let (request, bytes) = self.json_request("known", &KnownRequest { versions })?;
+        let answer: KnownAnswer = self.json("known", request, bytes).await?;
+        if answer.known.len() != count {
+            return Err(self.bad(
+                "known",
+                format!("{} answers for {count}", answer.known.len()),
+            ));
+        }
+        Ok(answer.known)
+    }
+
+    fn request(&self, method: Method, url: String) -> RequestBuilder {
+        let request = self.client.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    fn tree_request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, self.server.tree_path(&self.tree, path))
+    }
+
+    fn pack_request(&self, method: Method, path: &str, pack: Bytes) -> RequestBuilder {
+        self.tree_request(method, path)
+            .header(reqwest::header::CONTENT_TYPE, PACK_TYPE)
+            .body(pack)
+    }
+
+    fn json_request(
+        &self,
+        path: &'static str,
+        body: &impl Serialize,
+    ) -> Result<(RequestBuilder, usize), ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| self.bad(path, e.to_string()))?;
+        let bytes = body.len();
+        let request = self
+            .tree_request(Method::POST, path)
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(body);
+        Ok((request, bytes))
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        what: &'static str,
+        request: RequestBuilder,
+        body_bytes: usize,
+    ) -> Result<T, ClientError> {
+        let mut response = self.send(what, request, body_bytes).await?;
+        let body = self.read_body(what, &mut response).await?;
+        serde_json::from_slice(&body).map_err(|e| self.bad(what, e.to_string()))
+    }
+
+    /// Sends and turns every status but success into a typed error.
+    async fn send(
+        &self,
+        what: &'static str,
+        request: RequestBuilder,
+        body_bytes: usize,
+    ) -> Result<Response, ClientError> {
+        let mut response = self.send_raw(request, body_bytes).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = self.read_body(what, &mut response).await?;
+        Err(self.sort_error(what, status, &body))
+    }
+
+    async fn send_raw(
+        &self,
+        request: RequestBuilder,
+        body_bytes: usize,
+    ) -> Result<Response, ClientError> {
+        let patience = ANSWER + Duration::from_secs(body_bytes as u64 / SLOWEST_BYTES_PER_SECOND);
+        let unreachable = |reason| ClientError::Unreachable {
+            server: self.server.clone(),
+            reason,
+        };
+        match tokio::time::timeout(patience, request.send()).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(unreachable(root_cause(&error))),
+            Err(_elapsed) => Err(unreachable(format!(
+                "no answer within {} s",
+                patience.as_secs()
+            ))),
+        }
+    }
+
+    async fn read_body(
+        &self,
+        what: &'static str,
+        response: &mut Response,
+    ) -> Result<Vec<u8>, ClientError> {
+        let mut body = Vec::new();
+        while let Some(piece) = read_piece(&self.server, response).await? {
+            limits::check(
+                "JSON answer in bytes",
+                limits::JSON_BYTES,
+                body.len() + piece.len(),
+            )
+            .map_err(|e| self.bad(what, e.to_string()))?;
+            body.extend_from_slice(&piece);
+        }
+        Ok(body)
+    }
+
+    fn sort_error(
+        &self,
+        what: &'static str,
+        status: reqwest::StatusCode,
+        body: &[u8],
+    ) -> ClientError {
+        if let Ok(body) = serde_json::from_slice::<ErrorBody>(body) {
+            return ClientError::from_body(&self.server, body);
+        }
+        // Not our words: a proxy on the way says that nobody is behind it.
+        if matches!(status.as_u16(), 429 | 502..=504) {
+            return ClientError::Unreachable {
+                server: self.server.clone(),
+                reason: format!("a proxy answers {status}"),
+            };
+        }
+        self.bad(what, format!("status {status} without an fsync error"))
+    }
+
+    fn bad(&self, what: &'static str, reason: String) -> ClientError {
+        ClientError::BadAnswer {
+            server: self.server.clone(),
+            what,
+            reason,
+        }
+    }
+}
+
+/// Returns the most bytes of a delta's pack that keeps the limits.
+fn most_delta_bytes() -> usize {
+    limits::DELTA_INLINE_BYTES
+        + limits::CHUNK_MAX_BYTES
+        + limits::DELTA_NODES * limits::NODE_BYTES
+        + limits::REVISION_BYTES
+        + limits::REQUEST_OBJECTS * fsync_core::pack::RECORD_HEADER_BYTES
+        + PACK_HEADER_BYTES
+}
+
+/// Returns the innermost cause of an error: the system's own word, without the layers and URLs around it.
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = cause.to_string();
+        source = cause.source();
+    }
+    text
+}
