@@ -1,7 +1,7 @@
 //! The planner: which steps turn a folder as it is into the tree as it shall be.
 //!
 //! Guarantees: run in order, the steps never need a path that an earlier one has not freed or made; nothing below an
-//! excepted path is touched; a path where nothing changes has no step.
+//! excepted path is touched; a path where nothing changes has no step. A very long plan is cut: plan again after it.
 //! Does not: touch a disk or load contents. Apply re-checks each step against the disk at the last moment.
 
 use std::collections::BTreeSet;
@@ -75,6 +75,10 @@ impl Step {
         }
     }
 }
+
+/// A plan stops making and putting after so many steps: what is left is planned again after the apply. Bounds memory;
+/// removals are never cut short, since mass deletes are judged as a whole.
+const STEPS_MAX: usize = 20_000;
 
 /// Paths that a plan leaves alone, each with all below it.
 pub type Skip = BTreeSet<RelPath>;
@@ -234,6 +238,9 @@ impl Planner<'_> {
         to: Option<&Entry>,
     ) -> Result<(), NodesError> {
         if from == to {
+            return Ok(());
+        }
+        if from.is_none() && self.steps.len() >= STEPS_MAX {
             return Ok(());
         }
         match (from, to) {

@@ -1,0 +1,145 @@
+//! What folder and head mean for one another: the agent's merge and its plan, in one pure function.
+//!
+//! The synced tree is the only reference for "ours against base": what differs from it on disk is the user's edit, what
+//! differs from it in the head is somebody else's. Excepted paths are masked: to the merge they look unchanged, to the
+//! plan they do not exist.
+
+use std::collections::BTreeMap;
+
+use crate::exception::Exception;
+use crate::id::ObjectId;
+use crate::label::AgentName;
+use crate::merge::{self, Conflict, Side};
+use crate::node::Entry;
+use crate::nodes::{NewNodes, Nodes, NodesError, Overlay};
+use crate::path::RelPath;
+use crate::plan::{self, Skip, Step};
+use crate::revision::{MoveHint, Timestamp};
+use crate::tree::{self, Edits};
+
+/// Everything that a comparison looks at.
+#[derive(Debug, Clone)]
+pub struct Sides<'a> {
+    /// The synced tree's root.
+    pub synced: ObjectId,
+    /// The folder's root, as last scanned.
+    pub working: ObjectId,
+    /// The head's root; the empty directory where there is no head.
+    pub head: ObjectId,
+    /// Paths that are masked.
+    pub exceptions: &'a BTreeMap<RelPath, Exception>,
+    /// Renames that scans found since the synced tree.
+    pub local_moves: &'a [MoveHint],
+    /// Renames between base and head.
+    pub head_moves: &'a [MoveHint],
+    /// This agent, for the names of conflict copies.
+    pub agent: &'a AgentName,
+    /// Now, for the names of conflict copies.
+    pub time: Timestamp,
+}
+
+/// How folder and head differ.
+#[derive(Debug, Clone)]
+pub struct Comparison {
+    /// What both shall become.
+    pub target: ObjectId,
+    /// The folder's root with excepted paths as the synced tree has them.
+    pub masked: ObjectId,
+    /// Nodes made on the way.
+    pub new: NewNodes,
+    /// Conflict copies in the target that neither side has yet.
+    pub conflicts: Vec<Conflict>,
+    /// Renames of the user that hold against the head.
+    pub moves: Vec<MoveHint>,
+    /// What has to be done on disk and needs no push first.
+    pub steps: Vec<Step>,
+    /// Files that the user deleted and the head still has.
+    pub deleted: Vec<RelPath>,
+    /// Files that the head deleted and the folder still has.
+    pub to_delete: Vec<RelPath>,
+}
+
+impl Comparison {
+    /// Returns whether the folder has edits that the head lacks.
+    pub fn needs_push(&self, head: &ObjectId) -> bool {
+        self.target != *head
+    }
+}
+
+/// Compares folder and head.
+///
+/// # Errors
+/// [`NodesError::Missing`] with the nodes to fetch before calling again, or what is wrong with one.
+pub fn compare(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Comparison, NodesError> {
+    let mut overlay = Overlay::new(nodes);
+    let masked = mask(&mut overlay, sides)?;
+    let side = |root, moves: &[MoveHint]| Side {
+        root,
+        author: sides.agent.clone(),
+        time: sides.time,
+        moves: moves.to_vec(),
+    };
+    let ours = side(sides.head, sides.head_moves);
+    let theirs = side(masked, sides.local_moves);
+    let merged = merge::merge(&overlay, Some(sides.synced), &ours, &theirs)?;
+    overlay.absorb(merged.new);
+    let mut skip: Skip = sides.exceptions.keys().cloned().collect();
+    // A disputed path is applied once the losing version is safe on the service.
+    for conflict in &merged.conflicts {
+        skip.extend([conflict.path.clone(), conflict.copy.clone()]);
+    }
+    let steps = plan::plan(&overlay, (&masked, &merged.root), sides.head_moves, &skip)?;
+    let deleted = deleted_files(&overlay, (&sides.head, &merged.root), &merged.moves)?;
+    let to_delete = steps.iter().filter_map(removed).collect();
+    Ok(Comparison {
+        target: merged.root,
+        masked,
+        conflicts: merged.conflicts,
+        moves: merged.moves,
+        steps,
+        deleted,
+        to_delete,
+        new: overlay.into_new(),
+    })
+}
+
+fn removed(step: &Step) -> Option<RelPath> {
+    match step {
+        Step::Remove { path, .. } => Some(path.clone()),
+        _ => None,
+    }
+}
+
+fn mask(overlay: &mut Overlay<'_>, sides: &Sides<'_>) -> Result<ObjectId, NodesError> {
+    let mut edits = Edits::new();
+    for path in sides.exceptions.keys() {
+        let synced = tree::lookup(overlay, &sides.synced, path)?;
+        // A mask must not make directories that neither side has.
+        if synced.is_some() || tree::lookup(overlay, &sides.working, path)?.is_some() {
+            edits.insert(path.clone(), synced);
+        }
+    }
+    tree::edit(overlay, &sides.working, &edits)
+}
+
+/// Files that stand in the head, neither in the target nor renamed there.
+fn deleted_files(
+    nodes: &Overlay<'_>,
+    (head, target): (&ObjectId, &ObjectId),
+    moves: &[MoveHint],
+) -> Result<Vec<RelPath>, NodesError> {
+    let steps = plan::plan(nodes, (head, target), moves, &Skip::new())?;
+    Ok(steps.iter().filter_map(removed).collect())
+}
+
+/// Returns the number of files and links in a tree.
+///
+/// # Errors
+/// [`NodesError`] of the walk.
+pub fn count_files(nodes: &dyn Nodes, root: &ObjectId) -> Result<u64, NodesError> {
+    let mut count = 0;
+    tree::walk(nodes, root, &mut |_, entry| {
+        count += u64::from(!matches!(entry, Entry::Dir(_)))
+    })?;
+    Ok(count)
+}
