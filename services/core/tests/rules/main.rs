@@ -1,0 +1,25 @@
+//! The rules of the core as tests: one binary, one module per concept.
+//!
+//! Tables show what a rule says, properties that it holds everywhere; `golden` pins every encoding for ever.
+//! Each module says `cfg(test)`, so that clippy allows `unwrap` in fixtures too.
+
+#[cfg(test)]
+mod chunk;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod label;
+#[cfg(test)]
+mod node;
+#[cfg(test)]
+mod pack;
+#[cfg(test)]
+mod path;
+#[cfg(test)]
+mod revision;
+#[cfg(test)]
+mod strategies;
+#[cfg(test)]
+mod tree;
