@@ -9,8 +9,12 @@
 //! *ref*; *head* (epoch, seq, ref), *base*, *synced tree*, *exception*, *replica*, *pack*, *conflict copy*, *hold*.
 
 pub mod cbor;
+pub mod changed;
 pub mod chunk;
+pub mod clock;
+pub mod compare;
 pub mod conflict;
+pub mod engine;
 pub mod exception;
 pub mod filelist;
 pub mod id;
@@ -23,6 +27,7 @@ pub mod pack;
 pub mod path;
 pub mod plan;
 pub mod revision;
+pub mod service;
 pub mod split;
 pub mod tree;
 pub mod wire;
