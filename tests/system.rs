@@ -1,0 +1,179 @@
+//! A server and its agents as real processes in one temporary directory.
+//!
+//! Ports are free ones, agents have fixed names; everything ends and is removed with the [`System`].
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use tempfile::TempDir;
+
+use crate::folder;
+use crate::process::{Finished, Process, run};
+use crate::wait::{PATIENCE, until};
+
+const SERVER: &str = "fsync-server";
+const AGENT: &str = "fsync-agent";
+/// The tree that agents sync unless told otherwise.
+pub const TREE: &str = "docs";
+
+/// A temporary directory with a server's data, folders, agents' states and logs.
+#[derive(Debug)]
+pub struct System {
+    dir: TempDir,
+}
+
+impl System {
+    /// Makes the directory; nothing runs yet.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn new() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("fsync-e2e-").tempdir()?;
+        for name in ["data", "logs"] {
+            fs::create_dir(dir.path().join(name))?;
+        }
+        Ok(Self { dir })
+    }
+
+    /// Returns a path inside the directory.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Makes an empty folder.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.path(name);
+        fs::create_dir_all(&path)?;
+        Ok(path)
+    }
+
+    /// Starts the server on a free port and its own data; after a stop it finds its data again.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn server(&self) -> Result<Server> {
+        self.server_on("127.0.0.1:0", &[])
+    }
+
+    /// As [`System::server`], on an address and with further flags.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn server_on(&self, listen: &str, flags: &[&str]) -> Result<Server> {
+        let mut args: Vec<OsString> = vec!["--listen".into(), listen.into(), "--data-dir".into()];
+        args.push(self.path("data").into());
+        args.extend(flags.iter().map(OsString::from));
+        let mut process = Process::start(SERVER, args, &self.path("logs"))?;
+        let url = process.line_after("listening on ", PATIENCE)?;
+        Ok(Server { process, url })
+    }
+
+    /// Starts an agent that keeps a folder in step until it is stopped; the folder's name is the agent's.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn agent(&self, folder: &str, server: &Server) -> Result<Agent> {
+        self.agent_with(folder, &server.url, &[])
+    }
+
+    /// As [`System::agent`], with a server's URL and further flags.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn agent_with(&self, folder: &str, url: &str, flags: &[&str]) -> Result<Agent> {
+        let root = self.folder(folder)?;
+        let args = self.sync_args(folder, url, flags);
+        let process = Process::start(AGENT, args, &self.path("logs"))?;
+        Ok(Agent { process, root })
+    }
+
+    /// Brings a folder in step once and returns how that ended.
+    ///
+    /// # Errors
+    /// If the agent cannot be started or does not end.
+    pub fn once(&self, folder: &str, url: &str, flags: &[&str]) -> Result<Finished> {
+        self.folder(folder)?;
+        let mut args = self.sync_args(folder, url, flags);
+        args.push("--once".into());
+        run(AGENT, args)
+    }
+
+    fn sync_args(&self, folder: &str, url: &str, flags: &[&str]) -> Vec<OsString> {
+        let mut args: Vec<OsString> = vec!["sync".into(), self.path(folder).into()];
+        args.extend(["--server", url, "--tree", TREE].map(OsString::from));
+        args.extend(["--agent-name", folder, "--state-dir"].map(OsString::from));
+        args.push(self.path(&format!("state-{folder}")).into());
+        args.extend(flags.iter().map(OsString::from));
+        args
+    }
+
+    /// Waits until two folders hold the same.
+    ///
+    /// # Errors
+    /// After [`PATIENCE`]: how they differ.
+    pub fn in_step(&self, a: &str, b: &str) -> Result<()> {
+        let what = format!("{a} and {b} are the same");
+        until(&what, PATIENCE, || {
+            folder::same(&self.path(a), &self.path(b))
+        })
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    /// The process.
+    pub process: Process,
+    /// Its address, `http://HOST:PORT`.
+    pub url: String,
+}
+
+impl Server {
+    /// Returns `HOST:PORT`, to start it again on the same port.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap_or(&self.url)
+    }
+}
+
+/// A running agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// The process.
+    pub process: Process,
+    /// The folder that it keeps in step.
+    pub root: PathBuf,
+}
+
+impl Agent {
+    /// Runs a verb on the agent's folder.
+    ///
+    /// # Errors
+    /// If it cannot be run or does not end.
+    pub fn verb(&self, verb: &str, args: &[&str]) -> Result<Finished> {
+        verb_on(&self.root, verb, args)
+    }
+
+    /// Returns when all that was saved before the call is on the service and the head of that moment is applied.
+    ///
+    /// # Errors
+    /// What `flush` says.
+    pub fn flush(&self) -> Result<()> {
+        self.verb("flush", &[])?.success().context("flush")?;
+        Ok(())
+    }
+}
+
+/// Runs a verb of the agent on a folder.
+///
+/// # Errors
+/// If it cannot be run or does not end.
+pub fn verb_on(root: &Path, verb: &str, args: &[&str]) -> Result<Finished> {
+    let mut all: Vec<OsString> = vec![verb.into(), root.into()];
+    all.extend(args.iter().map(OsString::from));
+    run(AGENT, all)
+}
