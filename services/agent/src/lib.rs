@@ -1,3 +1,9 @@
 //! The agent: keeps one folder in step with a tree on a server.
 
 pub mod client;
+pub mod control;
+pub mod files;
+pub mod marker;
+pub mod progress;
+pub mod rules;
+pub mod state;

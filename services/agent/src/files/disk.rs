@@ -1,0 +1,426 @@
+//! The real file system: `openat2` below a handle of the root, `renameat2`, `statx`, `syncfs`.
+//!
+//! Guarantees: containment. Each call opens the directory it works in afresh, below the root's handle, through no link;
+//! a directory that a user moves away meanwhile is never worked in by its old handle.
+//! The only file of the agent that touches `std::fs` or rustix.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use fsync_core::path::{MARKER_DIR, Name, RelPath};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, RenameFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::handle::{DiskFile, fails, fails_io, open_below, stat_at, stat_c};
+use super::{Files, Kind, Listed, Meta, Opened, Place, Rename, Result, StageKey, Stat, TrashSlot};
+
+/// Up to this many files are made durable one by one, in parallel; above it one `syncfs` is cheaper.
+const SYNC_SINGLY: usize = 8;
+/// Threads that make files durable at once: the journal groups what comes together.
+const SYNC_THREADS: usize = 4;
+const LIST_BUFFER_BYTES: usize = 32 * 1024;
+const STAGE_DIR: &str = "stage";
+const TRASH_DIR: &str = "trash";
+
+/// A synced folder on disk.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+    root: OwnedFd,
+    stage: OwnedFd,
+    trash: OwnedFd,
+}
+
+impl Disk {
+    /// Opens the folder at `path` and makes its stage and trash.
+    ///
+    /// # Errors
+    /// [`FilesError`] if it is no directory, cannot be read or cannot be written.
+    pub fn open(path: &Path) -> Result<Self> {
+        let shown = path.display().to_string();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(path, flags, Mode::empty()).map_err(fails("open", &shown))?;
+        let marker = open_own(root.as_fd(), MARKER_DIR, &shown)?;
+        let stage = open_own(marker.as_fd(), STAGE_DIR, &shown)?;
+        let trash = open_own(marker.as_fd(), TRASH_DIR, &shown)?;
+        Ok(Self {
+            path: path.to_owned(),
+            root,
+            stage,
+            trash,
+        })
+    }
+
+    /// Splits a place into the handle that it is below of, the directory and the name.
+    fn locate(&self, at: Place<'_>) -> (BorrowedFd<'_>, Vec<u8>, Vec<u8>) {
+        match at {
+            Place::Tree(path) => {
+                let (dir, name) = split(path.as_bytes());
+                (self.root.as_fd(), dir.to_vec(), name.to_vec())
+            }
+            Place::Stage(key) => (self.stage.as_fd(), Vec::new(), key.as_str().into()),
+            Place::Trash(slot, path) => {
+                let mut full = slot.to_string().into_bytes();
+                if !path.is_root() {
+                    full.push(b'/');
+                    full.extend_from_slice(path.as_bytes());
+                }
+                let (dir, name) = split(&full);
+                (self.trash.as_fd(), dir.to_vec(), name.to_vec())
+            }
+        }
+    }
+
+    /// Opens the directory that holds the place; returns it with the place's name.
+    fn parent(&self, at: Place<'_>) -> rustix::io::Result<(OwnedFd, Vec<u8>)> {
+        let (base, dir, name) = self.locate(at);
+        if name.is_empty() {
+            return Err(Errno::BUSY);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        match open_below(base, &dir, flags) {
+            Err(Errno::NOENT) if matches!(at, Place::Trash(..)) => {
+                make_dirs(base, &dir)?;
+                open_below(base, &dir, flags).map(|fd| (fd, name))
+            }
+            opened => opened.map(|fd| (fd, name)),
+        }
+    }
+
+    fn open_at(&self, at: Place<'_>, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let (base, mut path, name) = self.locate(at);
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(&name);
+        open_below(base, &path, flags)
+    }
+
+    fn open_staged(&self, key: &StageKey, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let flags = flags | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        rustix::fs::openat(&self.stage, key.as_str(), flags, Mode::from_raw_mode(0o666))
+    }
+}
+
+fn open_own(dir: BorrowedFd<'_>, name: &str, shown: &str) -> Result<OwnedFd> {
+    match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(fails("make the agent's directory in", shown)(errno)),
+    }
+    open_below(dir, name.as_bytes(), OFlags::RDONLY | OFlags::DIRECTORY)
+        .map_err(fails("open the agent's directory in", shown))
+}
+
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|b| *b == b'/') {
+        Some(at) => (&path[..at], &path[at + 1..]),
+        None => (&[], path),
+    }
+}
+
+fn make_dirs(base: BorrowedFd<'_>, dir: &[u8]) -> rustix::io::Result<()> {
+    let mut at = open_below(base, b"", OFlags::PATH | OFlags::DIRECTORY)?;
+    for name in dir.split(|b| *b == b'/') {
+        match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+        at = open_below(at, name, OFlags::PATH | OFlags::DIRECTORY)?;
+    }
+    Ok(())
+}
+
+fn apply_meta(fd: &OwnedFd, meta: &Meta) -> rustix::io::Result<()> {
+    let now = stat_at(fd, b"")?;
+    let base = meta.like.unwrap_or(now.mode) & 0o777;
+    // Who may read may execute.
+    let mode = match meta.exec {
+        true => base | 0o100 | (base & 0o444) >> 2,
+        false => base & !0o111,
+    };
+    if mode != now.mode {
+        rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+    }
+    let omit = Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_OMIT,
+    };
+    let mtime = Timespec {
+        tv_sec: meta.mtime.0.div_euclid(1_000_000_000),
+        tv_nsec: meta.mtime.0.rem_euclid(1_000_000_000),
+    };
+    let times = Timestamps {
+        last_access: omit,
+        last_modification: mtime,
+    };
+    rustix::fs::futimens(fd, &times)
+}
+
+fn write_all(fd: &OwnedFd, mut offset: u64, mut bytes: &[u8]) -> rustix::io::Result<()> {
+    while !bytes.is_empty() {
+        match rustix::io::pwrite(fd, bytes, offset) {
+            Ok(0) => return Err(Errno::IO),
+            Ok(written) => {
+                bytes = &bytes[written..];
+                offset += written as u64;
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Runs `work` over all items on a few threads; the first error wins.
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let share = items.len().div_ceil(SYNC_THREADS).max(1);
+    if items.len() <= 1 {
+        return items.iter().try_for_each(work);
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = items
+            .chunks(share)
+            .map(|part| scope.spawn(|| part.iter().try_for_each(&work)))
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            })
+    })
+}
+
+fn or_none(result: rustix::io::Result<Stat>) -> rustix::io::Result<Option<Stat>> {
+    match result {
+        Ok(stat) => Ok(Some(stat)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+impl Files for Disk {
+    fn now(&self) -> i64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    fn root(&self) -> Result<Stat> {
+        let shown = self.path.display();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(&self.path, flags, Mode::empty())
+            .map_err(fails("open the synced folder", &shown))?;
+        stat_at(root, b"").map_err(fails("look at the synced folder", &shown))
+    }
+
+    fn list(&self, dir: Place<'_>) -> Result<Vec<Listed>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let fd = self.open_at(dir, flags).map_err(fails("list", dir))?;
+        let mut buffer = vec![MaybeUninit::uninit(); LIST_BUFFER_BYTES];
+        let mut entries = RawDir::new(&fd, &mut buffer);
+        let mut listed = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(fails("list", dir))?;
+            let Ok(name) = Name::new(entry.file_name().to_bytes()) else {
+                continue;
+            };
+            let stat = or_none(stat_c(&fd, entry.file_name()));
+            if let Some(stat) = stat.map_err(fails("look at what is in", dir))? {
+                listed.push(Listed { name, stat });
+            }
+        }
+        listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    fn stat(&self, at: Place<'_>) -> Result<Option<Stat>> {
+        let opened = self.open_at(at, OFlags::PATH);
+        or_none(opened.and_then(|fd| stat_at(fd, b""))).map_err(fails("look at", at))
+    }
+
+    fn open(&self, at: Place<'_>) -> Result<Box<dyn Opened>> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        // Looked at first: opening a device can have effects, and a FIFO is never to be held open.
+        let is_file = self.stat(at)?.is_some_and(|s| s.kind == Kind::File);
+        let opened = match is_file {
+            true => self.open_at(at, flags),
+            false => Err(Errno::NOENT),
+        };
+        let file = DiskFile {
+            fd: opened.map_err(fails("open", at))?,
+            path: at.to_string(),
+        };
+        match file.stat()?.kind {
+            Kind::File => Ok(Box::new(file)),
+            _ => Err(fails("open", at)(Errno::NOENT)),
+        }
+    }
+
+    fn read_link(&self, at: Place<'_>) -> Result<Vec<u8>> {
+        let (dir, name) = self.parent(at).map_err(fails("read the link", at))?;
+        match rustix::fs::readlinkat(dir, name, Vec::new()) {
+            Ok(target) => Ok(target.into_bytes()),
+            Err(Errno::INVAL) => Err(fails("read the link", at)(Errno::NOENT)),
+            Err(errno) => Err(fails("read the link", at)(errno)),
+        }
+    }
+
+    fn stage(&self, key: &StageKey, bytes: &[u8], meta: &Meta) -> Result<()> {
+        let write = || {
+            let fd = self.open_staged(key, OFlags::CREATE | OFlags::TRUNC)?;
+            write_all(&fd, 0, bytes)?;
+            apply_meta(&fd, meta)
+        };
+        write().map_err(fails("write", Place::Stage(key)))
+    }
+
+    fn stage_link(&self, key: &StageKey, target: &[u8]) -> Result<()> {
+        rustix::fs::symlinkat(target, &self.stage, key.as_str())
+            .map_err(fails("make the link", Place::Stage(key)))
+    }
+
+    fn stage_write(&self, key: &StageKey, offset: u64, bytes: &[u8]) -> Result<()> {
+        let write = || {
+            let fd = self.open_staged(key, OFlags::CREATE)?;
+            write_all(&fd, offset, bytes)
+        };
+        write().map_err(fails("write", Place::Stage(key)))
+    }
+
+    fn stage_finish(&self, key: &StageKey, size: u64, meta: &Meta) -> Result<()> {
+        let finish = || {
+            let fd = self.open_staged(key, OFlags::CREATE)?;
+            rustix::fs::ftruncate(&fd, size)?;
+            apply_meta(&fd, meta)
+        };
+        finish().map_err(fails("finish", Place::Stage(key)))
+    }
+
+    fn staged(&self) -> Result<Vec<StageKey>> {
+        let names = list_names(self.stage.as_fd()).map_err(fails("list", ".fsync/stage"))?;
+        Ok(names.iter().filter_map(|n| StageKey::parse(n)).collect())
+    }
+
+    fn sync_staged(&self, keys: &[StageKey]) -> Result<()> {
+        if keys.len() > SYNC_SINGLY {
+            return rustix::fs::syncfs(&self.stage).map_err(fails("make durable", ".fsync/stage"));
+        }
+        in_parallel(keys, |key| {
+            let opened = self.open_at(Place::Stage(key), OFlags::RDONLY | OFlags::NONBLOCK);
+            match opened {
+                // A link: its name is all there is to it, the stage's own sync covers it.
+                Err(Errno::LOOP) => sync_all(&self.stage, Place::Stage(key)),
+                opened => sync_all(&opened.map_err(fails("open", Place::Stage(key)))?, ""),
+            }
+        })
+    }
+
+    fn sync_dirs(&self, dirs: &[RelPath]) -> Result<()> {
+        if dirs.len() > SYNC_SINGLY {
+            return rustix::fs::syncfs(&self.root).map_err(fails("make durable", "the folder"));
+        }
+        in_parallel(dirs, |dir| {
+            match self.open_at(Place::Tree(dir), OFlags::RDONLY | OFlags::DIRECTORY) {
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(()),
+                opened => sync_all(&opened.map_err(fails("open", dir))?, dir),
+            }
+        })
+    }
+
+    fn rename(&self, from: Place<'_>, to: Place<'_>, how: Rename) -> Result<()> {
+        let flags = match how {
+            Rename::NoReplace => RenameFlags::NOREPLACE,
+            Rename::Exchange => RenameFlags::EXCHANGE,
+        };
+        let rename = || {
+            let (from_dir, from_name) = self.parent(from)?;
+            let (to_dir, to_name) = self.parent(to)?;
+            rustix::fs::renameat_with(from_dir, from_name, to_dir, to_name, flags)
+        };
+        rename().map_err(fails("rename", format!("{from} to {to}")))
+    }
+
+    fn make_dir(&self, at: Place<'_>) -> Result<()> {
+        let make = || {
+            let (dir, name) = self.parent(at)?;
+            rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o777))
+        };
+        make().map_err(fails("make the directory", at))
+    }
+
+    fn remove_dir(&self, at: Place<'_>) -> Result<()> {
+        let remove = || {
+            let (dir, name) = self.parent(at)?;
+            match rustix::fs::unlinkat(dir, name, AtFlags::REMOVEDIR) {
+                Err(Errno::EXIST) => Err(Errno::NOTEMPTY),
+                done => done,
+            }
+        };
+        remove().map_err(fails("remove the directory", at))
+    }
+
+    fn remove_file(&self, at: Place<'_>) -> Result<()> {
+        if matches!(at, Place::Tree(_)) {
+            return Err(fails("unlink in the tree", at)(Errno::NOSYS));
+        }
+        let remove = || {
+            let (dir, name) = self.parent(at)?;
+            rustix::fs::unlinkat(dir, name, AtFlags::empty())
+        };
+        remove().map_err(fails("remove", at))
+    }
+
+    fn set_meta(&self, at: Place<'_>, meta: &Meta) -> Result<()> {
+        let set = || {
+            let fd = self.open_at(at, OFlags::RDONLY | OFlags::NONBLOCK)?;
+            match stat_at(&fd, b"")?.kind {
+                Kind::File => apply_meta(&fd, meta),
+                _ => Err(Errno::NOENT),
+            }
+        };
+        set().map_err(fails("set the properties of", at))
+    }
+
+    fn trash_slots(&self) -> Result<Vec<TrashSlot>> {
+        let names = list_names(self.trash.as_fd()).map_err(fails("list", ".fsync/trash"))?;
+        let mut slots: Vec<_> = names.iter().filter_map(|n| TrashSlot::parse(n)).collect();
+        slots.sort_unstable();
+        Ok(slots)
+    }
+}
+
+fn list_names(dir: BorrowedFd<'_>) -> rustix::io::Result<Vec<String>> {
+    // A handle of its own: a directory's read position belongs to the handle.
+    let fd = open_below(dir, b"", OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mut buffer = vec![MaybeUninit::uninit(); LIST_BUFFER_BYTES];
+    let mut entries = RawDir::new(&fd, &mut buffer);
+    let mut names = Vec::new();
+    while let Some(entry) = entries.next() {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
+}
+
+fn sync_all(fd: &OwnedFd, shown: impl ToString) -> Result<()> {
+    let duplicate: io::Result<OwnedFd> = fd.try_clone();
+    duplicate
+        .and_then(|fd| std::fs::File::from(fd).sync_all())
+        .map_err(fails_io("make durable", shown))
+}
+
+/// Renames a damaged file so that a fresh one can take its place; returns its new path.
+///
+/// # Errors
+/// [`FilesError`] of the rename.
+pub(crate) fn move_aside(path: &Path) -> Result<PathBuf> {
+    let mut number = 0;
+    let mut aside = path.to_owned();
+    while aside.exists() {
+        number += 1;
+        aside = path.with_extension(format!("damaged-{number}"));
+    }
+    std::fs::rename(path, &aside).map_err(fails_io("move aside", path.display()))?;
+    Ok(aside)
+}

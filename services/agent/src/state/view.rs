@@ -1,0 +1,346 @@
+//! Reading the state: the same methods over a snapshot and inside an update.
+
+use fsync_core::exception::Exception;
+use fsync_core::id::{ObjectId, RevisionId};
+use fsync_core::path::{Name, RelPath};
+use fsync_core::wire::{Epoch, Head, Seq};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, WriteTransaction};
+
+use super::row::Fields;
+use super::{
+    Bytes, DIRS, DirNo, EXCEPTIONS, INDEX, INODES, INTENTS, Intent, META, NODES, RESUME, Result,
+    Roots, Row, StateError, TRASH, Trashed, key,
+};
+use crate::files::{Stat, TrashSlot};
+
+/// All tables of the state, open together.
+#[derive(Debug)]
+pub struct View<T> {
+    pub(super) meta: T,
+    pub(super) nodes: T,
+    pub(super) index: T,
+    pub(super) dirs: T,
+    pub(super) inodes: T,
+    pub(super) exceptions: T,
+    pub(super) intents: T,
+    pub(super) trash: T,
+    pub(super) resume: T,
+}
+
+/// The state at one moment.
+pub type Snapshot = View<ReadOnlyTable<Bytes, Bytes>>;
+/// The state inside an update.
+pub type Tx<'t> = View<Table<'t, Bytes, Bytes>>;
+
+macro_rules! open_all {
+    ($transaction:expr) => {
+        Ok(Self {
+            meta: $transaction.open_table(META)?,
+            nodes: $transaction.open_table(NODES)?,
+            index: $transaction.open_table(INDEX)?,
+            dirs: $transaction.open_table(DIRS)?,
+            inodes: $transaction.open_table(INODES)?,
+            exceptions: $transaction.open_table(EXCEPTIONS)?,
+            intents: $transaction.open_table(INTENTS)?,
+            trash: $transaction.open_table(TRASH)?,
+            resume: $transaction.open_table(RESUME)?,
+        })
+    };
+}
+
+impl Snapshot {
+    pub(super) fn open(transaction: &ReadTransaction) -> Result<Self> {
+        open_all!(transaction)
+    }
+}
+
+impl<'t> Tx<'t> {
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self> {
+        open_all!(transaction)
+    }
+}
+
+pub(super) fn row_key(dir: DirNo, name: &[u8]) -> Vec<u8> {
+    [&dir.0.to_be_bytes(), name].concat()
+}
+
+pub(super) fn inode_key(dev: u64, ino: u64) -> Vec<u8> {
+    [dev.to_be_bytes(), ino.to_be_bytes()].concat()
+}
+
+pub(super) fn trash_key(slot: TrashSlot, path: &RelPath) -> Vec<u8> {
+    [slot.to_string().as_bytes(), b"/", path.as_bytes()].concat()
+}
+
+fn parse_path(bytes: &[u8]) -> Result<RelPath> {
+    RelPath::parse(bytes).or(Err(StateError::Damaged("path")))
+}
+
+impl<T: ReadableTable<Bytes, Bytes>> View<T> {
+    /// Returns a value by its name.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn value(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        get(&self.meta, name.as_bytes())
+    }
+
+    /// Returns a counter by its name; 0 if it was never set.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn number(&self, name: &str) -> Result<u64> {
+        let value = self.value(name)?;
+        Ok(value.and_then(|v| Fields(&v).u64()).unwrap_or(0))
+    }
+
+    /// Returns the base.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn base(&self) -> Result<Option<Head>> {
+        let Some(value) = self.value(key::BASE)? else {
+            return Ok(None);
+        };
+        let mut fields = Fields(&value);
+        let mut read = || {
+            Some(Head {
+                epoch: Epoch(fields.u64()?),
+                seq: Seq(fields.u64()?),
+                revision: RevisionId::from_bytes(*fields.id()?.as_bytes()),
+            })
+        };
+        read().map(Some).ok_or(StateError::Damaged("base"))
+    }
+
+    /// Returns the roots of both trees.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn roots(&self) -> Result<Roots> {
+        let root = |name| {
+            let value = self.value(name)?;
+            let id = value.and_then(|v| ObjectId::from_slice(&v));
+            id.ok_or(StateError::Damaged("root"))
+        };
+        Ok(Roots {
+            synced: root(key::SYNCED)?,
+            working: root(key::WORKING)?,
+        })
+    }
+
+    /// Returns the number of files and links in the index.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn tracked(&self) -> Result<u64> {
+        self.number(key::TRACKED)
+    }
+
+    /// Returns the row of a name in a directory.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn row(&self, dir: DirNo, name: &Name) -> Result<Option<Row>> {
+        let found = self.index.get(row_key(dir, name.as_bytes()).as_slice())?;
+        found.map(|guard| Row::decode(guard.value())).transpose()
+    }
+
+    /// Returns the rows of a directory in order of names.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn rows(&self, dir: DirNo) -> Result<Vec<(Name, Row)>> {
+        let (from, to) = (row_key(dir, b""), row_key(DirNo(dir.0 + 1), b""));
+        let mut rows = Vec::new();
+        for item in self.index.range(from.as_slice()..to.as_slice())? {
+            let (key, value) = item?;
+            let name = Name::new(&key.value()[8..]).or(Err(StateError::Damaged("name")))?;
+            rows.push((name, Row::decode(value.value())?));
+        }
+        Ok(rows)
+    }
+
+    /// Returns the number of the directory at a path; `None` if the index has none there.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn dir_at(&self, path: &RelPath) -> Result<Option<DirNo>> {
+        let mut at = DirNo::ROOT;
+        for name in path.names() {
+            match self.row(at, &name)?.and_then(|row| row.dir()) {
+                Some(dir) => at = dir,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(at))
+    }
+
+    /// Returns the row at a path; `None` for the root.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn row_at(&self, path: &RelPath) -> Result<Option<Row>> {
+        let Some((parent, name)) = path.split_last() else {
+            return Ok(None);
+        };
+        match self.dir_at(&parent)? {
+            Some(dir) => self.row(dir, &name),
+            None => Ok(None),
+        }
+    }
+
+    /// Returns the path of a directory; `None` if its number is not (or no longer) known.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn path_of(&self, dir: DirNo) -> Result<Option<RelPath>> {
+        let mut names = Vec::new();
+        let mut at = dir;
+        while at != DirNo::ROOT {
+            let Some((parent, name)) = self.parent_of(at)? else {
+                return Ok(None);
+            };
+            names.push(name);
+            at = parent;
+        }
+        let join = |path: RelPath, name: &Name| path.join(name);
+        Ok(Some(names.iter().rev().fold(RelPath::root(), join)))
+    }
+
+    /// Returns the directory that holds a directory, and its name there.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn parent_of(&self, dir: DirNo) -> Result<Option<(DirNo, Name)>> {
+        let Some(value) = get(&self.dirs, &dir.0.to_be_bytes())? else {
+            return Ok(None);
+        };
+        let mut fields = Fields(&value);
+        let parent = fields.u64().ok_or(StateError::Damaged("directory"))?;
+        let name = Name::new(fields.0).or(Err(StateError::Damaged("directory")))?;
+        Ok(Some((DirNo(parent), name)))
+    }
+
+    /// Returns the directory of the index that is this very inode, wherever it stood.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn dir_of_inode(&self, stat: &Stat) -> Result<Option<(DirNo, Row)>> {
+        let Some(value) = get(&self.inodes, &inode_key(stat.dev, stat.ino))? else {
+            return Ok(None);
+        };
+        let dir = Fields(&value).u64().map(DirNo);
+        let dir = dir.ok_or(StateError::Damaged("inode"))?;
+        let Some((parent, name)) = self.parent_of(dir)? else {
+            return Ok(None);
+        };
+        let row = self.row(parent, &name)?;
+        Ok(row
+            .filter(|row| row.dir() == Some(dir) && row.stamp.is_inode(stat))
+            .map(|row| (dir, row)))
+    }
+
+    /// Returns the exception at exactly this path.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn exception(&self, path: &RelPath) -> Result<Option<Exception>> {
+        get(&self.exceptions, path.as_bytes())?
+            .map(|json| read_exception(&json))
+            .transpose()
+    }
+
+    /// Returns the exception that covers this path: at it or at a directory above it.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn excepted(&self, path: &RelPath) -> Result<Option<(RelPath, Exception)>> {
+        let mut at = Some(path.clone());
+        while let Some(path) = at {
+            if let Some(exception) = self.exception(&path)? {
+                return Ok(Some((path, exception)));
+            }
+            at = path.parent();
+        }
+        Ok(None)
+    }
+
+    /// Returns all exceptions at and below a directory, in order of their bytes.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn exceptions_within(&self, dir: &RelPath) -> Result<Vec<(RelPath, Exception)>> {
+        let mut found = Vec::new();
+        for item in self.exceptions.range::<&[u8]>(dir.as_bytes()..)? {
+            let (path, json) = item?;
+            // Between `a` and `a/b` other names sort, such as `a-b`.
+            if !path.value().starts_with(dir.as_bytes()) {
+                break;
+            }
+            let path = parse_path(path.value())?;
+            if path.is_within(dir) {
+                found.push((path, read_exception(json.value())?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns all intents.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn intents(&self) -> Result<Vec<(RelPath, Intent)>> {
+        let mut found = Vec::new();
+        for item in self.intents.iter()? {
+            let (path, value) = item?;
+            found.push((parse_path(path.value())?, Intent::decode(value.value())?));
+        }
+        Ok(found)
+    }
+
+    /// Returns what one slot of the trash holds.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn trashed(&self, slot: TrashSlot) -> Result<Vec<(RelPath, Trashed)>> {
+        let prefix = trash_key(slot, &RelPath::root());
+        let mut found = Vec::new();
+        for item in self.trash.range::<&[u8]>(&prefix[..]..)? {
+            let (key, value) = item?;
+            let Some(path) = key.value().strip_prefix(prefix.as_slice()) else {
+                break;
+            };
+            found.push((parse_path(path)?, Trashed::decode(value.value())?));
+        }
+        Ok(found)
+    }
+
+    /// Returns the resume record of a staged file.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn resume(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        get(&self.resume, key.as_bytes())
+    }
+
+    /// Returns the stage keys that have a resume record.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn resumable(&self) -> Result<Vec<String>> {
+        let mut keys = Vec::new();
+        for item in self.resume.iter()? {
+            keys.push(String::from_utf8_lossy(item?.0.value()).into_owned());
+        }
+        Ok(keys)
+    }
+}
+
+fn read_exception(json: &[u8]) -> Result<Exception> {
+    serde_json::from_slice(json).or(Err(StateError::Damaged("exception")))
+}
+
+pub(super) fn get(table: &impl ReadableTable<Bytes, Bytes>, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
+}
