@@ -11,6 +11,7 @@ pub mod http;
 pub mod packs;
 pub mod server_url;
 pub mod socket;
+pub mod transfer;
 
 pub use error::{ClientError, NextStep};
 pub use http::Http;
