@@ -74,7 +74,12 @@ pub enum Input {
     },
     /// The unsent revision cannot be completed any more: it was dropped.
     PushDropped,
-    /// The apply ended; `is_clean` if every step was done.
+    /// The revision could not be made as compared: these paths changed, scan them. Nothing was sent, or it was refused.
+    PushImpossible {
+        /// Paths to scan.
+        stale: Vec<RelPath>,
+    },
+    /// The apply ended.
     Applied {
         /// Paths that were not as planned: scan them.
         stale: Vec<RelPath>,
@@ -123,6 +128,8 @@ pub enum Failure {
     Unreachable,
     /// Something changed under way: compare again at once.
     Again,
+    /// The server does not know the agent's base.
+    BaseLost,
 }
 
 /// What the driver shall do. All but the last three are answered by an input.
@@ -241,7 +248,11 @@ impl Engine {
             }
             Input::Connected => self.connected(now, effects),
             Input::Disconnected => self.disconnected(),
-            Input::Head { head, base_known, is_answer } => {
+            Input::Head {
+                head,
+                base_known,
+                is_answer,
+            } => {
                 self.is_base_lost |= base_known == Some(false);
                 self.observe(head, is_answer);
             }
@@ -259,6 +270,13 @@ impl Engine {
             Input::PushDropped => {
                 self.has_pending = false;
                 self.done();
+            }
+            Input::PushImpossible { stale } => {
+                self.has_pending = false;
+                stale
+                    .into_iter()
+                    .for_each(|path| self.changes.stale(path, now));
+                self.failed(Failure::Retry(Duration::ZERO), now);
             }
             Input::Applied { stale } => {
                 self.applied_last = true;
@@ -307,7 +325,9 @@ impl Engine {
         }
         if is_answer {
             self.subscribe_by = None;
-            self.flushes.iter_mut().for_each(|flush| flush.has_head = true);
+            self.flushes
+                .iter_mut()
+                .for_each(|flush| flush.has_head = true);
         }
         self.is_compare_due |= is_news || is_answer;
     }
@@ -354,6 +374,7 @@ impl Engine {
                 self.retry_at = Some(now.after(pause));
             }
             Failure::Again => {}
+            Failure::BaseLost => self.is_base_lost = true,
         }
     }
 

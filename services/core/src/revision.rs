@@ -77,13 +77,7 @@ impl Revision {
                 .try_for_each(|p| w.bytes(p.as_bytes())?.ok())?;
             w.str(self.author.as_str())?.u64(self.time.0)?;
             w.u64(if self.is_approved { FLAG_APPROVED } else { 0 })?;
-            w.array(self.moves.len() as u64)?;
-            self.moves.iter().try_for_each(|m| {
-                w.array(2)?
-                    .bytes(m.from.as_bytes())?
-                    .bytes(m.to.as_bytes())?
-                    .ok()
-            })
+            write_moves(w, &self.moves)
         })
     }
 
@@ -99,6 +93,34 @@ impl Revision {
         )?;
         cbor::decode("revision", bytes, read_revision, Self::to_bytes)
     }
+}
+
+/// Encodes a list of move hints: `[[from, to], ...]`, canonical CBOR.
+pub fn encode_moves(moves: &[MoveHint]) -> Vec<u8> {
+    cbor::encode(|w| write_moves(w, moves))
+}
+
+/// Decodes and checks a list of move hints.
+///
+/// # Errors
+/// [`DecodeError`].
+pub fn decode_moves(bytes: &[u8]) -> Result<Vec<MoveHint>, DecodeError> {
+    cbor::decode("move hints", bytes, read_moves, |moves| encode_moves(moves))
+}
+
+fn write_moves(w: &mut cbor::Writer, moves: &[MoveHint]) -> cbor::WriteResult {
+    w.array(moves.len() as u64)?;
+    moves.iter().try_for_each(|m| {
+        w.array(2)?
+            .bytes(m.from.as_bytes())?
+            .bytes(m.to.as_bytes())?
+            .ok()
+    })
+}
+
+fn read_moves(d: &mut Decoder<'_>) -> Result<Vec<MoveHint>, DecodeError> {
+    let moves = cbor::array("move hints", d, limits::REVISION_MOVES)?;
+    (0..moves).map(|_| read_move(d)).collect()
 }
 
 fn bad(reason: impl ToString) -> DecodeError {
@@ -132,8 +154,7 @@ fn read_revision(d: &mut Decoder<'_>) -> Result<Revision, DecodeError> {
         FLAG_APPROVED => true,
         other => return Err(bad(format!("unknown flags {other}"))),
     };
-    let moves = cbor::array("move hints", d, limits::REVISION_MOVES)?;
-    let moves = (0..moves).map(|_| read_move(d)).collect::<Result<_, _>>()?;
+    let moves = read_moves(d)?;
     Ok(Revision {
         root,
         parents,

@@ -7,7 +7,8 @@
 //! GET    /v1/version                              Version
 //! GET    /v1/trees/{tenant}/{tree}/head           HeadAnswer
 //! POST   /v1/trees/{tenant}/{tree}/commits        pack with one revision (last)      -> CommitAnswer
-//! GET    /v1/trees/{tenant}/{tree}/delta?from&to  -> pack: nodes, small chunks, then the revision `to`
+//! GET    /v1/trees/{tenant}/{tree}/delta?from&to  -> pack: nodes, small chunks, then the revision `to`;
+//!                                                    renames between the two in MOVES_HEADER
 //! POST   /v1/trees/{tenant}/{tree}/objects        ObjectsRequest                     -> pack
 //! POST   /v1/trees/{tenant}/{tree}/have           ObjectsRequest                     -> HaveAnswer
 //! POST   /v1/trees/{tenant}/{tree}/uploads        UploadRequest                      -> UploadAnswer
@@ -33,6 +34,11 @@ pub const SERVICE: &str = "fsync";
 pub const PACK_TYPE: &str = "application/vnd.fsync.pack";
 /// Header of a commit that belongs to an upload session, with the session's id.
 pub const UPLOAD_HEADER: &str = "x-fsync-upload";
+
+/// Header of a delta: the renames between its two revisions, [`crate::revision::encode_moves`] in lower-case hex.
+pub const MOVES_HEADER: &str = "x-fsync-moves";
+/// Longest value of [`MOVES_HEADER`], in bytes; what does not fit is left out, which costs speed, never content.
+pub const MOVES_HEADER_BYTES: usize = 6 * 1024;
 
 /// Names of Socket.IO events.
 pub mod event {

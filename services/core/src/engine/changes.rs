@@ -111,6 +111,14 @@ impl Changes {
         });
     }
 
+    /// Asks for a scan of a path that was not as expected; of everything for the root.
+    pub fn stale(&mut self, path: RelPath, now: Moment) {
+        if path.is_root() {
+            return self.everything(now);
+        }
+        self.retry(path, Duration::ZERO, now);
+    }
+
     fn delay(&mut self, change: &Change, now: Moment) -> Duration {
         let pace = self.pace.get(&change.path).copied();
         let is_quiet = pace.is_none_or(|pace| now.since(pace.last) >= QUIET.max(pace.window));
