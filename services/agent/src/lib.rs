@@ -2,8 +2,10 @@
 
 pub mod client;
 pub mod control;
+pub mod edits;
 pub mod files;
 pub mod marker;
 pub mod progress;
 pub mod rules;
+pub mod scan;
 pub mod state;

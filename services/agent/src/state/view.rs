@@ -266,6 +266,14 @@ impl<T: ReadableTable<Bytes, Bytes>> View<T> {
         Ok(None)
     }
 
+    /// Returns whether there is any exception.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn has_exceptions(&self) -> Result<bool> {
+        Ok(!self.exceptions.is_empty()?)
+    }
+
     /// Returns all exceptions at and below a directory, in order of their bytes.
     ///
     /// # Errors

@@ -1,0 +1,442 @@
+//! The recorder: the one thread of a scan that writes the state, in transactions of a few thousand rows.
+//!
+//! Guarantees: each transaction leaves rows, exceptions and both trees fitting one another.
+//! A directory that is gone waits in limbo with its rows until the end: it may turn up under another name.
+
+use std::collections::HashMap;
+use std::sync::mpsc::Receiver;
+
+use fsync_core::exception::Exception;
+use fsync_core::node::Entry;
+use fsync_core::path::{Name, RelPath};
+use fsync_core::revision::MoveHint;
+
+use super::workers::{Batch, Change};
+use super::{Counts, Look, ScanError, ScanOutcome};
+use crate::edits::Edits;
+use crate::files::{Files, Kind, Place, Stat};
+use crate::rules::Rules;
+use crate::state::{DirNo, Durability, Held, Roots, Row, Stamp, State, Tx};
+
+/// Changes that one transaction holds.
+const BATCH_CHANGES: usize = 5000;
+/// Where rows of directories that are gone wait.
+const LIMBO: DirNo = DirNo(u64::MAX - 1);
+/// Files that are kept to find renames among: a revision carries fewer hints anyway.
+const RENAME_CANDIDATES: usize = 10_000;
+
+/// A file that came or went, to find renames among.
+#[derive(Debug, Clone)]
+struct Candidate {
+    path: RelPath,
+    stamp: Stamp,
+    entry: Entry,
+}
+
+/// Writes what workers find.
+pub(super) struct Recorder<'a> {
+    files: &'a dyn Files,
+    state: &'a State,
+    before: Roots,
+    tracked_before: u64,
+    deletes: u64,
+    moves: Vec<MoveHint>,
+    busy: Vec<RelPath>,
+    began: Vec<(RelPath, Exception)>,
+    ended: Vec<RelPath>,
+    /// Directories that are gone: where they stood, and what they were in the working tree.
+    limbo: HashMap<DirNo, (RelPath, Option<Entry>)>,
+    /// Directories under which exceptions must be looked at again.
+    gone_dirs: Vec<RelPath>,
+    left: HashMap<(u64, u64), Candidate>,
+    came: Vec<Candidate>,
+}
+
+/// One transaction of the recorder.
+struct Step<'s, 't, 'a> {
+    tx: &'s mut Tx<'t>,
+    edits: &'s mut Edits<'a>,
+    dir: RelPath,
+    no: DirNo,
+}
+
+impl<'a> Recorder<'a> {
+    /// Starts a scan; forgets what an interrupted one left in limbo.
+    pub(super) fn new(files: &'a dyn Files, state: &'a State) -> Result<Self, ScanError> {
+        let snapshot = state.snapshot()?;
+        let left_over = snapshot.rows(LIMBO)?;
+        if !left_over.is_empty() {
+            state.update(Durability::Lazy, |tx| {
+                left_over
+                    .iter()
+                    .try_for_each(|(name, _)| tx.remove_row(LIMBO, name).map(drop))
+            })?;
+        }
+        Ok(Self {
+            files,
+            state,
+            before: snapshot.roots()?,
+            tracked_before: state.snapshot()?.tracked()?,
+            deletes: 0,
+            moves: Vec::new(),
+            busy: Vec::new(),
+            began: Vec::new(),
+            ended: Vec::new(),
+            limbo: HashMap::new(),
+            gone_dirs: Vec::new(),
+            left: HashMap::new(),
+            came: Vec::new(),
+        })
+    }
+
+    /// Records a batch and, in the same transaction, what else comes until it is full.
+    pub(super) fn record(
+        &mut self,
+        first: Batch,
+        more: &Receiver<Result<Batch, ScanError>>,
+    ) -> Result<(), ScanError> {
+        let state = self.state;
+        state.update(Durability::Lazy, |tx| {
+            let mut edits = Edits::new(state, tx.roots()?);
+            let mut changes = 0;
+            let mut next = Some(first);
+            while let Some(batch) = next {
+                changes += batch.items.len();
+                self.batch(tx, &mut edits, batch)?;
+                next = None;
+                if changes < BATCH_CHANGES
+                    && let Ok(batch) = more.recv()
+                {
+                    next = Some(batch?);
+                }
+            }
+            edits.write(tx)
+        })
+    }
+
+    fn batch(
+        &mut self,
+        tx: &mut Tx<'_>,
+        edits: &mut Edits<'a>,
+        batch: Batch,
+    ) -> Result<(), ScanError> {
+        // A directory that vanished again under the scan has no number: what was found in it is of no use.
+        let Some(no) = tx.dir_at(&batch.dir)? else {
+            return Ok(());
+        };
+        let mut step = Step {
+            tx,
+            edits,
+            dir: batch.dir,
+            no,
+        };
+        for (name, change) in batch.items {
+            self.change(&mut step, &name, change)?;
+        }
+        Ok(())
+    }
+
+    fn change(
+        &mut self,
+        step: &mut Step<'_, '_, 'a>,
+        name: &Name,
+        change: Change,
+    ) -> Result<(), ScanError> {
+        let path = step.dir.join(name);
+        match change {
+            Change::Busy => {
+                self.busy.push(path);
+                Ok(())
+            }
+            Change::Ended => self.end(step, &path),
+            Change::Excepted(exception) => self.except(step, (path, name), exception),
+            Change::Gone(row) => self.gone(step, (path, name), &row),
+            Change::Dir { stat, moved } => {
+                self.end_seen(step, &path)?;
+                self.directory(step, (path, name), (&stat, moved))
+            }
+            Change::Leaf {
+                stat,
+                recorded,
+                entry,
+                nodes,
+            } => {
+                self.end_seen(step, &path)?;
+                step.edits.absorb(nodes);
+                let row = Row {
+                    stamp: Stamp::from(&stat),
+                    recorded,
+                    held: Held::Leaf(entry),
+                };
+                self.leaf(step, (path, name), row)
+            }
+        }
+    }
+
+    /// Ends an exception that a scan can see, now that the path is plainly there.
+    fn end_seen(&mut self, step: &mut Step<'_, '_, 'a>, path: &RelPath) -> Result<(), ScanError> {
+        match step.tx.exception(path)? {
+            Some(exception) if exception.is_seen_by_scan() => self.end(step, path),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ends an exception: the path is merged without an ancestor from now on.
+    fn end(&mut self, step: &mut Step<'_, '_, 'a>, path: &RelPath) -> Result<(), ScanError> {
+        step.tx.set_exception(path, None)?;
+        step.edits.set_synced(path, None);
+        step.edits.set_working(path, None);
+        if let Some((dir, name)) = path.split_last()
+            && let Some(no) = step.tx.dir_at(&dir)?
+        {
+            step.tx.remove_row(no, &name)?;
+        }
+        self.ended.push(path.clone());
+        Ok(())
+    }
+
+    fn except(
+        &mut self,
+        step: &mut Step<'_, '_, 'a>,
+        (path, name): (RelPath, &Name),
+        exception: Exception,
+    ) -> Result<(), ScanError> {
+        step.tx.remove_row(step.no, name)?;
+        match step.tx.exception(&path)? {
+            Some(known) if known == exception => return Ok(()),
+            // What the head or the user decided stays decided.
+            Some(known) if !known.is_seen_by_scan() => return Ok(()),
+            _ => {}
+        }
+        step.tx.set_exception(&path, Some(&exception))?;
+        step.edits.restore(&path)?;
+        self.began.push((path, exception));
+        Ok(())
+    }
+
+    fn gone(
+        &mut self,
+        step: &mut Step<'_, '_, 'a>,
+        (path, name): (RelPath, &Name),
+        row: &Row,
+    ) -> Result<(), ScanError> {
+        let held = step.tx.row(step.no, name)?.map(|now| now.held);
+        if held != Some(row.held) {
+            // It has been found under another name already.
+            return Ok(());
+        }
+        if step.tx.exception(&path)?.is_some() {
+            return self.end(step, &path);
+        }
+        match row.held {
+            Held::Leaf(entry) => {
+                step.tx.remove_row(step.no, name)?;
+                self.deletes += 1;
+                if self.left.len() < RENAME_CANDIDATES {
+                    let candidate = Candidate {
+                        path: path.clone(),
+                        stamp: row.stamp,
+                        entry,
+                    };
+                    self.left.insert((row.stamp.dev, row.stamp.ino), candidate);
+                }
+            }
+            Held::Dir(no) => {
+                let entry = step.edits.lookup_working(&path)?;
+                let limbo = limbo_name(no)?;
+                step.tx.move_row((step.no, name), (LIMBO, &limbo), row)?;
+                self.limbo.insert(no, (path.clone(), entry));
+                self.gone_dirs.push(path.clone());
+            }
+        }
+        step.edits.set_working(&path, None);
+        Ok(())
+    }
+
+    fn directory(
+        &mut self,
+        step: &mut Step<'_, '_, 'a>,
+        (path, name): (RelPath, &Name),
+        (stat, moved): (&Stat, Option<DirNo>),
+    ) -> Result<(), ScanError> {
+        let row = |no| Row {
+            stamp: Stamp::from(stat),
+            recorded: stat.ctime,
+            held: Held::Dir(no),
+        };
+        let Some(no) = moved else {
+            let no = step.tx.new_dir()?;
+            step.tx.put_row(step.no, name, &row(no))?;
+            return Ok(step.edits.make_dir(&path)?);
+        };
+        let (from, entry) = match self.limbo.remove(&no) {
+            Some((from, entry)) => {
+                let limbo = limbo_name(no)?;
+                step.tx
+                    .move_row((LIMBO, &limbo), (step.no, name), &row(no))?;
+                (Some(from), entry)
+            }
+            None => self.take_away(step, no, (name, &row(no)))?,
+        };
+        match entry {
+            Some(entry) => step.edits.set_working(&path, Some(entry)),
+            None => step.edits.make_dir(&path)?,
+        }
+        if let Some(from) = from {
+            self.gone_dirs.push(from.clone());
+            self.moves.push(MoveHint { from, to: path });
+        }
+        Ok(())
+    }
+
+    /// Moves a directory whose old path was not looked at (yet).
+    fn take_away(
+        &mut self,
+        step: &mut Step<'_, '_, 'a>,
+        no: DirNo,
+        (name, row): (&Name, &Row),
+    ) -> Result<(Option<RelPath>, Option<Entry>), ScanError> {
+        let parent = step.tx.parent_of(no)?;
+        let from = step.tx.path_of(no)?;
+        let (Some((dir, old)), Some(from)) = (parent, from) else {
+            step.tx.put_row(step.no, name, row)?;
+            return Ok((None, None));
+        };
+        let entry = step.edits.lookup_working(&from)?;
+        step.tx.move_row((dir, &old), (step.no, name), row)?;
+        step.edits.set_working(&from, None);
+        Ok((Some(from), entry))
+    }
+
+    fn leaf(
+        &mut self,
+        step: &mut Step<'_, '_, 'a>,
+        (path, name): (RelPath, &Name),
+        mut row: Row,
+    ) -> Result<(), ScanError> {
+        let Held::Leaf(entry) = row.held else {
+            return Ok(());
+        };
+        let known = step.tx.row(step.no, name)?;
+        let before = match known.and_then(|row| row.entry().copied()) {
+            Some(entry) => Some(entry),
+            None => step.edits.lookup_working(&path)?,
+        };
+        if let Some(before) = before
+            && before.is_same(&entry)
+        {
+            // Only the disk's own times differ: the tree keeps the times that travelled with the content.
+            row.held = Held::Leaf(before);
+            return Ok(step.tx.put_row(step.no, name, &row)?);
+        }
+        if known.is_none() && self.came.len() < RENAME_CANDIDATES {
+            self.came.push(Candidate {
+                path: path.clone(),
+                stamp: row.stamp,
+                entry,
+            });
+        }
+        step.tx.put_row(step.no, name, &row)?;
+        step.edits.set_working(&path, Some(entry));
+        Ok(())
+    }
+
+    /// Ends the scan: what stayed in limbo is deleted, exceptions are looked at, renames found.
+    pub(super) fn finish(
+        mut self,
+        looked: &[Look],
+        counts: Counts,
+    ) -> Result<ScanOutcome, ScanError> {
+        let state = self.state;
+        let limbo: Vec<DirNo> = self.limbo.keys().copied().collect();
+        let stale = self.stale_exceptions(looked)?;
+        if !limbo.is_empty() || !stale.is_empty() || !self.gone_dirs.is_empty() {
+            state.update::<_, ScanError>(Durability::Lazy, |tx| {
+                let mut edits = Edits::new(state, tx.roots()?);
+                for no in limbo {
+                    self.deletes += tx.remove_row(LIMBO, &limbo_name(no)?)?;
+                }
+                for path in stale {
+                    tx.set_exception(&path, None)?;
+                    edits.set_synced(&path, None);
+                    edits.set_working(&path, None);
+                    self.ended.push(path);
+                }
+                // A directory is gone, but what is excepted in it stays as the synced tree has it.
+                for dir in &self.gone_dirs {
+                    for (path, _) in tx.exceptions_within(dir)? {
+                        edits.restore(&path)?;
+                    }
+                }
+                edits.write(tx)
+            })?;
+        }
+        let roots = state.snapshot()?.roots()?;
+        self.find_renames();
+        self.moves.sort();
+        Ok(ScanOutcome {
+            roots,
+            is_changed: roots != self.before,
+            deletes: self.deletes,
+            tracked_before: self.tracked_before,
+            moves: self.moves,
+            busy: self.busy,
+            began: self.began,
+            ended: self.ended,
+            counts,
+        })
+    }
+
+    /// Finds exceptions of things that are not there any more. An ignored path that the synced tree has stays ignored,
+    /// there or not: it was never known to be deleted.
+    fn stale_exceptions(&self, looked: &[Look]) -> Result<Vec<RelPath>, ScanError> {
+        let snapshot = self.state.snapshot()?;
+        let mut stale = Vec::new();
+        if !snapshot.has_exceptions()? {
+            return Ok(stale);
+        }
+        let synced = snapshot.roots()?.synced;
+        for look in looked {
+            for (path, exception) in snapshot.exceptions_within(&look.path)? {
+                let is_gone =
+                    exception.is_seen_by_scan() && self.files.stat(Place::Tree(&path))?.is_none();
+                let is_kept = || -> Result<bool, ScanError> {
+                    Ok(exception == Exception::Ignored
+                        && fsync_core::tree::lookup(self.state, &synced, &path)?.is_some()
+                        && Rules::is_hidden(self.files, &path, Kind::File))
+                };
+                if is_gone && !is_kept()? {
+                    stale.push(path);
+                }
+            }
+        }
+        Ok(stale)
+    }
+
+    /// A file was renamed if what came is the very inode that left; without birth times, if the content is equal too.
+    fn find_renames(&mut self) {
+        for came in &self.came {
+            let Some(left) = self.left.get(&(came.stamp.dev, came.stamp.ino)) else {
+                continue;
+            };
+            let is_same = left.stamp.kind == came.stamp.kind
+                && match (left.stamp.btime, came.stamp.btime) {
+                    (Some(old), Some(new)) => old == new,
+                    _ => left.entry.id() == came.entry.id(),
+                };
+            if is_same {
+                self.moves.push(MoveHint {
+                    from: left.path.clone(),
+                    to: came.path.clone(),
+                });
+            }
+        }
+    }
+}
+
+fn limbo_name(no: DirNo) -> Result<Name, ScanError> {
+    let name = Name::new(no.0.to_string().into_bytes());
+    name.or(Err(ScanError::State(crate::state::StateError::Damaged(
+        "directory number",
+    ))))
+}
