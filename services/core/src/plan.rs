@@ -248,8 +248,10 @@ impl Planner<'_> {
                 self.directory(path, Some(*from), Some(*to))
             }
             (Some(Entry::Dir(from)), to) => {
-                self.remove_dir(path, from)?;
-                self.put(path, None, to)
+                if self.remove_dir(path, from)? {
+                    self.put(path, None, to)?;
+                }
+                Ok(())
             }
             (from, Some(Entry::Dir(to))) => {
                 self.remove(path, from);
@@ -270,13 +272,14 @@ impl Planner<'_> {
             .extend(was.map(|was| Step::Remove { path, was: *was }));
     }
 
-    fn remove_dir(&mut self, path: &RelPath, dir: &ObjectId) -> Result<(), NodesError> {
+    /// Returns whether the directory goes: one around a skipped path stays for its sake.
+    fn remove_dir(&mut self, path: &RelPath, dir: &ObjectId) -> Result<bool, NodesError> {
         self.directory(path, Some(*dir), None)?;
-        // A directory around a skipped path stays for its sake.
-        if !self.skip.iter().any(|skipped| skipped.is_within(path)) {
+        let goes = !self.skip.iter().any(|skipped| skipped.is_within(path));
+        if goes {
             self.steps.push(Step::RemoveDir { path: path.clone() });
         }
-        Ok(())
+        Ok(goes)
     }
 
     fn put(

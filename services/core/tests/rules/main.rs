@@ -12,13 +12,21 @@ mod golden;
 #[cfg(test)]
 mod label;
 #[cfg(test)]
+mod merge;
+#[cfg(test)]
+mod merge_properties;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod pack;
 #[cfg(test)]
 mod path;
 #[cfg(test)]
+mod plan;
+#[cfg(test)]
 mod revision;
+#[cfg(test)]
+mod sketch;
 #[cfg(test)]
 mod strategies;
 #[cfg(test)]

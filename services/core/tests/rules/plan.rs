@@ -1,0 +1,221 @@
+//! The planner: its steps, run one after the other on a strict model of a folder, give the tree that was wanted.
+
+use std::collections::BTreeMap;
+
+use fsync_core::id::ObjectId;
+use fsync_core::node::Entry;
+use fsync_core::path::RelPath;
+use fsync_core::plan::{Skip, Step, plan};
+use proptest::prelude::*;
+
+use crate::fixtures::{Store, file, path};
+use crate::merge_properties::{Act, User, acts};
+use crate::sketch::{draw, hints, show};
+
+/// A folder that refuses whatever a file system would refuse.
+#[derive(Debug, Clone, PartialEq)]
+struct Folder(BTreeMap<RelPath, Entry>);
+
+/// Directories count as such, not by their contents.
+fn plain(entry: Entry) -> Entry {
+    match entry {
+        Entry::Dir(_) => Entry::Dir(ObjectId::from_bytes([0; 32])),
+        other => other,
+    }
+}
+
+impl Folder {
+    fn of(store: &Store, root: ObjectId) -> Self {
+        let list = store.list(root).into_iter();
+        Self(list.map(|(path, entry)| (path, plain(entry))).collect())
+    }
+
+    fn is_dir(&self, path: &RelPath) -> bool {
+        path.is_root() || self.0.get(path).is_some_and(|e| e.as_dir().is_some())
+    }
+
+    fn below(&self, dir: &RelPath) -> Vec<RelPath> {
+        let inside = |path: &&RelPath| *path != dir && path.is_within(dir);
+        self.0.keys().filter(inside).cloned().collect()
+    }
+
+    fn run(&mut self, steps: &[Step]) -> Result<(), String> {
+        steps
+            .iter()
+            .try_for_each(|step| self.step(step).ok_or(format!("{step:?} on {self:?}")))
+    }
+
+    /// Does one step; `None` if a file system would refuse.
+    fn step(&mut self, step: &Step) -> Option<()> {
+        let is_as = |folder: &Self, path: &RelPath, was: Option<Entry>| {
+            folder.0.get(path).copied() == was.map(plain)
+        };
+        let parent = self.is_dir(&step.path().parent()?).then_some(())?;
+        match step {
+            Step::Move { from, to, was } => {
+                (is_as(self, from, Some(*was)) && is_as(self, to, None) && !to.is_within(from))
+                    .then_some(())?;
+                for path in self.below(from).into_iter().chain([from.clone()]) {
+                    let entry = self.0.remove(&path)?;
+                    self.0.insert(to.concat(&path.strip_prefix(from)?), entry);
+                }
+            }
+            Step::Remove { path, was } => {
+                (is_as(self, path, Some(*was)) && was.as_dir().is_none()).then_some(())?;
+                self.0.remove(path);
+            }
+            Step::RemoveDir { path } => {
+                (self.is_dir(path) && self.below(path).is_empty()).then_some(())?;
+                self.0.remove(path);
+            }
+            Step::MakeDir { path } => {
+                is_as(self, path, None).then_some(())?;
+                self.0.insert(
+                    path.clone(),
+                    plain(Entry::Dir(ObjectId::from_bytes([0; 32]))),
+                );
+            }
+            Step::Put { path, was, now } => {
+                let is_possible =
+                    now.as_dir().is_none() && was.is_none_or(|w| w.as_dir().is_none());
+                (is_possible && is_as(self, path, *was)).then_some(())?;
+                self.0.insert(path.clone(), *now);
+            }
+            Step::Meta { path, was, now } => {
+                (is_as(self, path, Some(Entry::File(*was))) && was.content == now.content)
+                    .then_some(())?;
+                self.0.insert(path.clone(), Entry::File(*now));
+            }
+        }
+        Some(parent)
+    }
+}
+
+fn words(steps: &[Step]) -> Vec<String> {
+    let word = |step: &Step| match step {
+        Step::Move { from, to, .. } => format!("move {from} {to}"),
+        Step::Remove { path, .. } => format!("remove {path}"),
+        Step::RemoveDir { path } => format!("rmdir {path}"),
+        Step::MakeDir { path } => format!("mkdir {path}"),
+        Step::Put {
+            path, was: None, ..
+        } => format!("new {path}"),
+        Step::Put { path, .. } => format!("put {path}"),
+        Step::Meta { path, .. } => format!("meta {path}"),
+    };
+    steps.iter().map(word).collect()
+}
+
+fn steps(from: &str, to: &str, moves: &str, skip: &[&str]) -> Vec<String> {
+    let mut store = Store::default();
+    let (from, to) = (draw(&mut store, from), draw(&mut store, to));
+    let skip = skip.iter().map(|text| path(text)).collect();
+    words(&plan(&store.0, (&from, &to), &hints(moves), &skip).unwrap())
+}
+
+#[test]
+fn steps_do_what_is_needed_and_no_more() {
+    let table: &[(&str, &str, &str, &[&str])] = &[
+        ("a=1", "a=1", "", &[]),
+        ("", "a=1", "", &["new a"]),
+        ("a=1", "", "", &["remove a"]),
+        ("a=1", "a=2", "", &["put a"]),
+        ("a=1", "a*=1", "", &["meta a"]),
+        ("a=1", "a@5=1", "", &["meta a"]),
+        ("a=1", "a>x", "", &["put a"]),
+        ("", "d/e/f=1", "", &["mkdir d", "mkdir d/e", "new d/e/f"]),
+        ("d/e/f=1", "", "", &["remove d/e/f", "rmdir d/e", "rmdir d"]),
+        ("d/f=1", "d=2", "", &["remove d/f", "rmdir d", "new d"]),
+        ("d=2", "d/f=1", "", &["remove d", "mkdir d", "new d/f"]),
+        ("d/", "d=2", "", &["rmdir d", "new d"]),
+        ("d/f=1", "e/f=1", "d>e", &["move d e"]),
+        ("d/f=1", "e/f=2", "d>e", &["move d e", "put e/f"]),
+        ("a=1 d/", "d/a=1", "a>d/a", &["move a d/a"]),
+        ("a=1", "b=1", "a>b,a>c", &["move a b"]),
+        ("a=1", "a=1 b=1", "a>b", &["new b"]),
+    ];
+    for (from, to, moves, expected) in table {
+        assert_eq!(steps(from, to, moves, &[]), *expected, "{from:?} -> {to:?}");
+    }
+}
+
+#[test]
+fn excepted_paths_and_all_below_are_left_alone() {
+    let table: &[(&str, &str, &[&str], &[&str])] = &[
+        ("a=1 b=1", "a=2 b=2", &["a"], &["put b"]),
+        ("d/f=1 d/g=1", "", &["d/f"], &["remove d/g"]),
+        ("d/e/f=1", "d/e/f=2", &["d"], &[]),
+        ("", "d/e/f=2", &["d"], &[]),
+        ("d/f=1 d/g=1", "d=2", &["d/f"], &["remove d/g"]),
+    ];
+    for (from, to, skip, expected) in table {
+        assert_eq!(
+            steps(from, to, "", skip),
+            *expected,
+            "{from:?} -> {to:?} without {skip:?}"
+        );
+    }
+    assert!(!steps("d/f=1", "e/f=1", "d>e", &["d/f"]).contains(&"move d e".to_owned()));
+}
+
+#[test]
+fn a_plan_reads_only_what_differs() {
+    let mut store = Store::default();
+    // Its node exists nowhere, so reading it would fail.
+    let far = Entry::Dir(ObjectId::from_bytes([9; 32]));
+    let from = store.tree([("far", far), ("a", file("1"))]);
+    let to = store.tree([("far", far), ("a", file("2"))]);
+    let steps = plan(&store.0, (&from, &to), &[], &Skip::new()).unwrap();
+    assert_eq!(words(&steps), ["put a"]);
+}
+
+fn scene(base: &[Act], change: &[Act]) -> (Store, ObjectId, User) {
+    let mut store = Store::default();
+    let root = store.tree([("a/x", file("0")), ("c", file("2")), ("d/x/y", file("3"))]);
+    let from = User::new(root, 10).act(&mut store, base).root;
+    let to = User::new(from, 100).act(&mut store, change);
+    (store, from, to)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn running_the_steps_gives_the_tree(base in acts(8), change in acts(12)) {
+        let (store, from, to) = scene(&base, &change);
+        let steps = plan(&store.0, (&from, &to.root), &to.moves, &Skip::new()).unwrap();
+        let mut folder = Folder::of(&store, from);
+        let told = format!("{} -> {} {:?}", show(&store, from), show(&store, to.root), to.moves);
+        prop_assert_eq!(folder.run(&steps), Ok(()), "{}", told);
+        prop_assert_eq!(folder, Folder::of(&store, to.root), "{}", told);
+    }
+
+    #[test]
+    fn unrelated_trees_need_no_hints(base in acts(10), change in acts(10)) {
+        let (mut store, from, _) = scene(&base, &[]);
+        let empty = store.empty_dir().id();
+        let to = User::new(empty, 100).act(&mut store, &change).root;
+        let steps = plan(&store.0, (&from, &to), &[], &Skip::new()).unwrap();
+        let mut folder = Folder::of(&store, from);
+        prop_assert_eq!(folder.run(&steps), Ok(()));
+        prop_assert_eq!(folder, Folder::of(&store, to));
+    }
+
+    #[test]
+    fn skipped_paths_stay_as_they_are(
+        base in acts(8), change in acts(12),
+        skip in proptest::sample::select(&["a", "a/x", "c", "d", "d/x", "d/x/y", "b/y"][..]),
+    ) {
+        let (store, from, to) = scene(&base, &change);
+        let skip = Skip::from([path(skip)]);
+        let steps = plan(&store.0, (&from, &to.root), &to.moves, &skip).unwrap();
+        let before = Folder::of(&store, from);
+        let mut after = before.clone();
+        prop_assert_eq!(after.run(&steps), Ok(()));
+        let kept = |folder: &Folder| -> Vec<(RelPath, Entry)> {
+            let inside = |path: &RelPath| skip.iter().any(|s| path.is_within(s));
+            folder.0.iter().filter(|(p, _)| inside(p)).map(|(p, e)| (p.clone(), *e)).collect()
+        };
+        prop_assert_eq!(kept(&after), kept(&before));
+    }
+}
