@@ -69,7 +69,7 @@ pub struct Wish {
 
 /// A synced folder that this process holds the locks of.
 #[derive(Debug)]
-pub struct Folder {
+pub struct Claim {
     /// The folder, absolute and without links.
     pub dir: PathBuf,
     /// What it is.
@@ -85,12 +85,12 @@ impl Config {
     }
 }
 
-impl Folder {
+impl Claim {
     /// Opens a folder for syncing: checks every rule, makes the marker if there is none, takes both locks.
     ///
     /// # Errors
     /// [`MarkerError`]; nothing was changed unless it names a write that failed.
-    pub fn open(wish: &Wish) -> Result<Self, MarkerError> {
+    pub fn take(wish: &Wish) -> Result<Self, MarkerError> {
         let dir = usable_dir(&wish.dir)?;
         let known = read_config(&dir)?;
         nesting::refuse_outer(&dir)?;

@@ -12,6 +12,7 @@ use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::limits;
 use fsync_core::pack::{Object, PACK_HEADER_BYTES, Record};
+use fsync_core::revision::{self, MoveHint};
 use fsync_core::wire::{
     self, CommitAnswer, ErrorBody, HaveAnswer, Head, HeadAnswer, KnownAnswer, KnownRequest,
     LogAnswer, LogItem, ObjectsRequest, PACK_TYPE, PROTOCOL_VERSION, UPLOAD_HEADER, UploadAnswer,
@@ -52,6 +53,8 @@ pub struct Delta {
     pub objects: Vec<Object>,
     /// The encoded revision that the delta leads to.
     pub revision: (RevisionId, Vec<u8>),
+    /// Renames between the two revisions.
+    pub moves: Vec<MoveHint>,
 }
 
 /// The HTTP side of one tree on one server; clones share the connections.
@@ -163,7 +166,7 @@ impl Http {
         self.json("commits", request, bytes).await
     }
 
-    /// Starts a delta from one revision (or from nothing) to another; the pack ends with the revision `to`.
+    /// Starts a delta, with the renames on its way, from one revision (or from nothing) to another; the pack ends with the revision `to`.
     ///
     /// # Errors
     /// [`ClientError::BaseUnknown`] and the common ones.
@@ -171,19 +174,16 @@ impl Http {
         &self,
         from: Option<RevisionId>,
         to: RevisionId,
-    ) -> Result<PackStream, ClientError> {
+    ) -> Result<(Vec<MoveHint>, PackStream), ClientError> {
         let path = match from {
             Some(from) => format!("delta?from={from}&to={to}"),
             None => format!("delta?to={to}"),
         };
         let request = self.tree_request(Method::GET, &path);
         let response = self.send("delta", request, 0).await?;
-        Ok(PackStream::new(
-            &self.server,
-            "delta",
-            response,
-            most_delta_bytes(),
-        ))
+        let moves = moves_of(&response).map_err(|reason| self.bad("delta", reason))?;
+        let stream = PackStream::new(&self.server, "delta", response, most_delta_bytes());
+        Ok((moves, stream))
     }
 
     /// Fetches a whole delta into memory.
@@ -195,7 +195,7 @@ impl Http {
         from: Option<RevisionId>,
         to: RevisionId,
     ) -> Result<Delta, ClientError> {
-        let mut stream = self.delta_stream(from, to).await?;
+        let (moves, mut stream) = self.delta_stream(from, to).await?;
         let mut objects = Vec::new();
         let mut revision = None;
         while let Some(record) = stream.next().await? {
@@ -205,7 +205,11 @@ impl Http {
             }
         }
         match revision {
-            Some(revision) if revision.0 == to => Ok(Delta { objects, revision }),
+            Some(revision) if revision.0 == to => Ok(Delta {
+                objects,
+                revision,
+                moves,
+            }),
             _ => Err(stream.bad(format!("the pack does not hold revision {to}"))),
         }
     }
@@ -434,6 +438,25 @@ impl Http {
             reason,
         }
     }
+}
+
+/// Reads the renames of a delta's header; no header means none.
+fn moves_of(response: &Response) -> Result<Vec<MoveHint>, String> {
+    let Some(value) = response.headers().get(wire::MOVES_HEADER) else {
+        return Ok(Vec::new());
+    };
+    let digit = |d: u8| {
+        char::from(d)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let bytes: Option<Vec<u8>> = value
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?))
+        .collect();
+    let bytes = bytes.ok_or_else(|| "its move hints are not hex".to_owned())?;
+    revision::decode_moves(&bytes).map_err(|e| e.to_string())
 }
 
 /// Returns the most bytes of a delta's pack that keeps the limits.

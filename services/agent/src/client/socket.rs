@@ -56,6 +56,8 @@ pub struct Config {
     pub agent: AgentName,
     /// The bearer token.
     pub token: Option<String>,
+    /// Certificates in PEM to trust beside the system's.
+    pub ca_pem: Option<Vec<u8>>,
 }
 
 /// What the connection tells the driver.
@@ -379,7 +381,8 @@ async fn connect(config: &Config) -> Result<Link, End> {
         .namespace(NAMESPACE)
         .transport_type(TransportType::Websocket)
         .reconnect(false)
-        .auth(auth);
+        .auth(auth)
+        .tls_config(tls(config).map_err(|e| again(format!("cannot use the CA file: {e}")))?);
     let deadline = Instant::now() + CONNECT;
     let client = timeout_at(deadline, callbacks.register(builder).connect())
         .await
@@ -399,6 +402,16 @@ async fn connect(config: &Config) -> Result<Link, End> {
             Err(end)
         }
     }
+}
+
+fn tls(config: &Config) -> native_tls::Result<native_tls::TlsConnector> {
+    let mut builder = native_tls::TlsConnector::builder();
+    if let Some(pem) = &config.ca_pem {
+        for certificate in native_tls::Certificate::stack_from_pem(pem)? {
+            builder.add_root_certificate(certificate);
+        }
+    }
+    builder.build()
 }
 
 /// Waits until the namespace is joined or refused.

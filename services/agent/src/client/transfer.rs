@@ -28,16 +28,18 @@ pub const BATCH_BYTES: usize = limits::PACK_BYTES / 2;
 pub const IN_FLIGHT: usize = 3;
 /// Ids in one `have` question: 64 hex digits each keep the JSON far below its limit.
 const HAVE_IDS: usize = 4096;
+/// Nodes in one request by id: even at their largest they fit a pack.
+pub const NODES_MAX: usize = limits::PACK_BYTES / limits::NODE_BYTES;
 /// Times that a busy server is asked again for one request before the caller decides.
 const BUSY_RETRIES: u32 = 8;
 
 /// Where an upload reads what it sends.
 pub trait Source: Send + Sync + 'static {
-    /// Returns the bytes of an object; they are verified by the caller.
+    /// Reads an object; its id was made from the bytes that were read.
     ///
     /// # Errors
     /// [`Gone`] if the object cannot be had any more, for instance because the file was changed.
-    fn read(&self, object: &Wanted) -> Result<Vec<u8>, Gone>;
+    fn read(&self, object: &Wanted) -> Result<Object, Gone>;
 }
 
 /// An object cannot be read any more.
@@ -225,7 +227,7 @@ fn build_pack(
 }
 
 fn read_verified(wanted: &Wanted, source: &dyn Source) -> Result<Object, Gone> {
-    let object = Object::new(wanted.kind, source.read(wanted)?);
+    let object = source.read(wanted)?;
     if object.id == wanted.id {
         return Ok(object);
     }
@@ -315,11 +317,14 @@ mod tests {
     struct Shelf(HashMap<ObjectId, Vec<u8>>);
 
     impl Source for Shelf {
-        fn read(&self, object: &Wanted) -> Result<Vec<u8>, Gone> {
-            self.0.get(&object.id).cloned().ok_or_else(|| Gone {
-                id: object.id,
-                reason: "not on the shelf".into(),
-            })
+        fn read(&self, object: &Wanted) -> Result<Object, Gone> {
+            let bytes = self.0.get(&object.id).cloned();
+            bytes
+                .map(|bytes| Object::new(object.kind, bytes))
+                .ok_or_else(|| Gone {
+                    id: object.id,
+                    reason: "not on the shelf".into(),
+                })
         }
     }
 

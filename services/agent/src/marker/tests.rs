@@ -37,7 +37,7 @@ fn a_folder_is_opened_found_and_opened_again_with_the_same_identity() {
     let place = Place::new();
     let dir = place.dir("a");
     let wish = place.wish(&dir, "a");
-    let first = Folder::open(&wish).unwrap();
+    let first = Claim::take(&wish).unwrap();
     let config = first.config.clone();
     assert_eq!(
         find(&place.dir("a/sub/deep")).unwrap(),
@@ -48,7 +48,7 @@ fn a_folder_is_opened_found_and_opened_again_with_the_same_identity() {
     let mut again = wish;
     again.state_dir = None;
     again.server = "http://other:1".parse().unwrap();
-    let second = Folder::open(&again).unwrap();
+    let second = Claim::take(&again).unwrap();
     assert_eq!(second.config.folder, config.folder);
     assert_eq!(second.config.state_dir, config.state_dir);
     assert_eq!(second.config.server, again.server);
@@ -57,7 +57,7 @@ fn a_folder_is_opened_found_and_opened_again_with_the_same_identity() {
 #[test]
 fn what_is_no_usable_folder_is_refused() {
     let place = Place::new();
-    let open = |path: &Path| Folder::open(&place.wish(path, "s")).unwrap_err();
+    let open = |path: &Path| Claim::take(&place.wish(path, "s")).unwrap_err();
     let missing = place.root.path().join("missing");
     assert!(matches!(open(&missing), MarkerError::Missing { .. }));
     let file = place.root.path().join("file");
@@ -79,8 +79,8 @@ fn what_is_no_usable_folder_is_refused() {
 fn one_agent_per_folder() {
     let place = Place::new();
     let dir = place.dir("a");
-    let _first = Folder::open(&place.wish(&dir, "a")).unwrap();
-    let error = Folder::open(&place.wish(&dir, "b")).unwrap_err();
+    let _first = Claim::take(&place.wish(&dir, "a")).unwrap();
+    let error = Claim::take(&place.wish(&dir, "b")).unwrap_err();
     assert!(matches!(error, MarkerError::AlreadySynced { .. }));
     assert!(error.to_string().contains("fsync-agent status"));
 }
@@ -88,11 +88,11 @@ fn one_agent_per_folder() {
 #[test]
 fn one_folder_per_state_directory() {
     let place = Place::new();
-    let first = Folder::open(&place.wish(&place.dir("a"), "s")).unwrap();
-    let error = Folder::open(&place.wish(&place.dir("b"), "s")).unwrap_err();
+    let first = Claim::take(&place.wish(&place.dir("a"), "s")).unwrap();
+    let error = Claim::take(&place.wish(&place.dir("b"), "s")).unwrap_err();
     assert!(matches!(error, MarkerError::StateOfOther { .. }));
     drop(first);
-    let error = Folder::open(&place.wish(&place.dir("b"), "s")).unwrap_err();
+    let error = Claim::take(&place.wish(&place.dir("b"), "s")).unwrap_err();
     assert!(matches!(error, MarkerError::StateOfOther { .. }));
 }
 
@@ -102,11 +102,11 @@ fn state_is_never_inside_the_folder() {
     let dir = place.dir("a");
     let mut wish = place.wish(&dir, "s");
     wish.state_dir = Some(dir.join("new/state"));
-    let error = Folder::open(&wish).unwrap_err();
+    let error = Claim::take(&wish).unwrap_err();
     assert!(matches!(error, MarkerError::StateInside { .. }));
     symlink(&dir, place.root.path().join("link")).unwrap();
     wish.state_dir = Some(place.root.path().join("link/state"));
-    let error = Folder::open(&wish).unwrap_err();
+    let error = Claim::take(&wish).unwrap_err();
     assert!(matches!(error, MarkerError::StateInside { .. }));
     assert!(!dir.join("new").exists());
 }
@@ -116,13 +116,13 @@ fn folders_do_not_nest() {
     let place = Place::new();
     let outer = place.dir("outer");
     let inner = place.dir("outer/x/inner");
-    let first = Folder::open(&place.wish(&inner, "inner")).unwrap();
-    let error = Folder::open(&place.wish(&outer, "outer")).unwrap_err();
+    let first = Claim::take(&place.wish(&inner, "inner")).unwrap();
+    let error = Claim::take(&place.wish(&outer, "outer")).unwrap_err();
     assert!(matches!(&error, MarkerError::ContainsOther { inner: i, .. } if *i == inner));
     drop(first);
     fs::remove_dir_all(inner.join(MARKER_DIR)).unwrap();
-    let _outer = Folder::open(&place.wish(&outer, "outer")).unwrap();
-    let error = Folder::open(&place.wish(&inner, "inner2")).unwrap_err();
+    let _outer = Claim::take(&place.wish(&outer, "outer")).unwrap();
+    let error = Claim::take(&place.wish(&inner, "inner2")).unwrap_err();
     assert!(matches!(&error, MarkerError::InsideOther { outer: o, .. } if *o == outer));
     assert!(!inner.join(MARKER_DIR).exists());
 }
@@ -132,9 +132,9 @@ fn a_folder_keeps_its_tree() {
     let place = Place::new();
     let dir = place.dir("a");
     let mut wish = place.wish(&dir, "a");
-    drop(Folder::open(&wish).unwrap());
+    drop(Claim::take(&wish).unwrap());
     wish.tree = "team/other".parse().unwrap();
-    let error = Folder::open(&wish).unwrap_err();
+    let error = Claim::take(&wish).unwrap_err();
     assert!(matches!(error, MarkerError::OtherTree { .. }));
 }
 
@@ -142,17 +142,17 @@ fn a_folder_keeps_its_tree() {
 fn a_moved_folder_keeps_its_identity_and_a_copied_one_gets_its_own() {
     let place = Place::new();
     let (a, b) = (place.dir("a"), place.root.path().join("b"));
-    let first = Folder::open(&place.wish(&a, "a")).unwrap().config;
+    let first = Claim::take(&place.wish(&a, "a")).unwrap().config;
     fs::rename(&a, &b).unwrap();
     let mut wish = place.wish(&b, "a");
     wish.state_dir = None;
-    let moved = Folder::open(&wish).unwrap();
+    let moved = Claim::take(&wish).unwrap();
     assert_eq!(moved.config.folder, first.folder);
     let c = place.dir("c/.fsync");
     fs::copy(b.join(".fsync/config.json"), c.join("config.json")).unwrap();
     let mut wish = place.wish(&place.dir("c"), "c");
     wish.state_dir = Some(place.root.path().join("state/c"));
-    let copied = Folder::open(&wish).unwrap();
+    let copied = Claim::take(&wish).unwrap();
     assert_ne!(copied.config.folder, first.folder);
 }
 
@@ -161,7 +161,7 @@ fn a_broken_marker_is_named() {
     let place = Place::new();
     let dir = place.dir("a");
     fs::write(place.dir("a/.fsync").join(CONFIG), "{").unwrap();
-    let error = Folder::open(&place.wish(&dir, "s")).unwrap_err();
+    let error = Claim::take(&place.wish(&dir, "s")).unwrap_err();
     assert!(error.to_string().contains(".fsync/config.json"), "{error}");
 }
 

@@ -1,0 +1,28 @@
+//! `flush`: returns when all that was saved before is durable on the service, and the head of that moment is here.
+
+use super::{Exit, FolderArgs, Found, output::Output, unexpected};
+use crate::control::{Request, Response};
+
+/// Flags of `flush`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub(crate) folder: FolderArgs,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// If no agent runs, or a hold or the network stands in the way.
+pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
+    let found = Found::find(&args.folder)?;
+    let response = found.ask(&Request::Flush).await?;
+    let Response::Flushed { head } = &response else {
+        return Err(unexpected(&response));
+    };
+    output.show(&response, || match head {
+        Some(head) => format!("in step at {} ({})", head.seq.0, head.revision.short()),
+        None => "in step: the tree has no revision yet".to_owned(),
+    });
+    Ok(Exit::Done)
+}

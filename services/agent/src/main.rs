@@ -1,0 +1,7 @@
+//! The agent's binary: everything is in [`fsync_agent::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fsync_agent::cli::main()
+}
