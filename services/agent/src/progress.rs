@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::ServerUrl;
 use crate::control::State;
 pub use bars::Bars;
 pub use lines::{Json, Lines};
@@ -66,6 +67,16 @@ pub enum Event {
         stage: Stage,
         /// What was done.
         done: Amount,
+    },
+    /// The connection to the server stands.
+    Connected {
+        /// Which server.
+        server: ServerUrl,
+    },
+    /// It does not any more; it is made again.
+    Disconnected {
+        /// Which server.
+        server: ServerUrl,
     },
     /// The folder's state changed.
     State {

@@ -83,7 +83,7 @@ impl Progress for Bars {
                     self.line(event, elapsed);
                 }
             }
-            Event::State { .. } | Event::Notice { .. } => self.line(event, Duration::ZERO),
+            _ => self.line(event, Duration::ZERO),
         }
     }
 }

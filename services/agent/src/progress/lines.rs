@@ -94,7 +94,7 @@ impl<W> Paced<W> {
                 let began = self.stages.remove(stage).map_or(now, |p| p.began);
                 Some(now.duration_since(began))
             }
-            Event::State { .. } | Event::Notice { .. } => Some(Duration::ZERO),
+            _ => Some(Duration::ZERO),
         }
     }
 }
@@ -124,6 +124,8 @@ pub(super) fn text(event: &Event, elapsed: Duration) -> String {
                 amount(*done)
             )
         }
+        Event::Connected { server } => format!("connected to {server}"),
+        Event::Disconnected { server } => format!("connection to {server} lost, connecting again"),
         Event::State { state, reason } if reason.is_empty() => state.as_str().to_owned(),
         Event::State { state, reason } => format!("{}: {reason}", state.as_str()),
         Event::Notice { message } => message.clone(),
