@@ -11,6 +11,7 @@ use bytes::Bytes;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::limits;
+use fsync_core::nodes::NodesError;
 use fsync_core::pack::{Object, PACK_HEADER_BYTES, Record};
 use fsync_core::revision::{self, MoveHint};
 use fsync_core::wire::{
@@ -313,6 +314,11 @@ impl Http {
             ));
         }
         Ok(answer.known)
+    }
+
+    /// Returns the error of a tree from this server whose nodes break a rule.
+    pub fn bad_tree(&self, error: &NodesError) -> ClientError {
+        self.bad("objects", error.to_string())
     }
 
     fn request(&self, method: Method, url: String) -> RequestBuilder {
