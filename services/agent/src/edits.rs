@@ -99,12 +99,38 @@ impl<'a> Edits<'a> {
         Ok(())
     }
 
+    /// Makes the synced tree have a directory at a path, an empty one if there was none.
+    ///
+    /// # Errors
+    /// [`NodesError`] of the walk.
+    pub fn make_synced_dir(&mut self, path: &RelPath) -> Result<(), NodesError> {
+        if !matches!(self.lookup_synced(path)?, Some(Entry::Dir(_))) {
+            let empty = self.empty_dir();
+            self.set_synced(path, Some(Entry::Dir(empty)));
+        }
+        Ok(())
+    }
+
     /// Returns the id of the empty directory, whose node is written too.
     pub fn empty_dir(&mut self) -> ObjectId {
         let mut new = NewNodes::default();
         let id = tree::write_empty(&mut new);
         self.overlay.absorb(new);
         id
+    }
+
+    /// Takes what stands at `path` below the directory `dir` out of it; returns what is left and what was taken.
+    ///
+    /// # Errors
+    /// [`NodesError`] of the walk.
+    pub fn take_out(
+        &mut self,
+        dir: &ObjectId,
+        path: &RelPath,
+    ) -> Result<(ObjectId, Option<Entry>), NodesError> {
+        let taken = tree::lookup(&self.overlay, dir, path)?;
+        let edit = tree::Edits::from([(path.clone(), None)]);
+        Ok((tree::edit(&mut self.overlay, dir, &edit)?, taken))
     }
 
     /// Moves what both trees have at `from` to `to`.

@@ -296,15 +296,50 @@ impl<'a> Recorder<'a> {
         no: DirNo,
         (name, row): (&Name, &Row),
     ) -> Result<(Option<RelPath>, Option<Entry>), ScanError> {
-        let parent = step.tx.parent_of(no)?;
-        let from = step.tx.path_of(no)?;
-        let (Some((dir, old)), Some(from)) = (parent, from) else {
+        let Some((dir, old)) = step.tx.parent_of(no)? else {
             step.tx.put_row(step.no, name, row)?;
             return Ok((None, None));
         };
-        let entry = step.edits.lookup_working(&from)?;
+        let found = match step.tx.path_of(no)? {
+            Some(from) => {
+                let entry = step.edits.lookup_working(&from)?;
+                step.edits.set_working(&from, None);
+                (Some(from), entry)
+            }
+            None => self.take_from_limbo(step, no)?,
+        };
         step.tx.move_row((dir, &old), (step.no, name), row)?;
-        step.edits.set_working(&from, None);
+        Ok(found)
+    }
+
+    /// Finds a directory below one that waits in limbo, and takes it out of there.
+    fn take_from_limbo(
+        &mut self,
+        step: &mut Step<'_, '_, 'a>,
+        no: DirNo,
+    ) -> Result<(Option<RelPath>, Option<Entry>), ScanError> {
+        let mut names = Vec::new();
+        let mut at = no;
+        while let Some((parent, name)) = step.tx.parent_of(at)? {
+            if parent == LIMBO {
+                break;
+            }
+            names.push(name);
+            at = parent;
+        }
+        let Some((from, top)) = self.limbo.get_mut(&at) else {
+            return Ok((None, None));
+        };
+        let rest = names
+            .iter()
+            .rev()
+            .fold(RelPath::root(), |path, name| path.join(name));
+        let from = from.concat(&rest);
+        let Some(Entry::Dir(dir)) = top else {
+            return Ok((Some(from), None));
+        };
+        let (left, entry) = step.edits.take_out(dir, &rest)?;
+        *top = Some(Entry::Dir(left));
         Ok((Some(from), entry))
     }
 
@@ -401,9 +436,13 @@ impl<'a> Recorder<'a> {
                 let is_gone =
                     exception.is_seen_by_scan() && self.files.stat(Place::Tree(&path))?.is_none();
                 let is_kept = || -> Result<bool, ScanError> {
-                    Ok(exception == Exception::Ignored
-                        && fsync_core::tree::lookup(self.state, &synced, &path)?.is_some()
-                        && Rules::is_hidden(self.files, &path, Kind::File))
+                    let kind = match fsync_core::tree::lookup(self.state, &synced, &path)? {
+                        Some(Entry::Dir(_)) => Kind::Dir,
+                        Some(_) => Kind::File,
+                        None => return Ok(false),
+                    };
+                    let is_ignored = exception == Exception::Ignored;
+                    Ok(is_ignored && Rules::is_hidden(self.files, &path, kind))
                 };
                 if is_gone && !is_kept()? {
                     stale.push(path);

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use fsync_core::exception::Exception;
 use fsync_core::limits;
 use fsync_core::path::{Name, RelPath};
+use redb::ReadableTable;
 
 use super::ScanError;
 use super::hash::{Hashed, hash_file, hash_link};
 use super::workers::{Batch, Change, Dir, Job, Shared, ToHash};
 use crate::files::{Files, FilesError, Kind, Place, Problem, Stat};
 use crate::rules::Rules;
-use crate::state::{DirNo, Row, Snapshot};
+use crate::state::{Bytes, DirNo, Row, View};
 
 /// Files that one job reads, so that a large directory is shared among workers.
 const HASH_FILES: usize = 64;
@@ -322,15 +323,15 @@ fn excluded(rules: &Rules, path: &RelPath, stat: &Stat) -> Option<Exception> {
 }
 
 /// Returns whether a directory holds nothing that could be in the tree: only what is ignored or excepted.
-pub(crate) fn is_only_excepted(
+pub(crate) fn is_only_excepted<T: ReadableTable<Bytes, Bytes>>(
     files: &dyn Files,
-    snapshot: &Snapshot,
+    view: &View<T>,
     dir: &RelPath,
 ) -> Result<bool, ScanError> {
     let rules = Rules::load(files, dir);
     for found in files.list(Place::Tree(dir))? {
         let path = dir.join(&found.name);
-        if excluded(&rules, &path, &found.stat).is_none() && snapshot.exception(&path)?.is_none() {
+        if excluded(&rules, &path, &found.stat).is_none() && view.exception(&path)?.is_none() {
             return Ok(false);
         }
     }

@@ -307,6 +307,26 @@ impl<T: ReadableTable<Bytes, Bytes>> View<T> {
         Ok(found)
     }
 
+    /// Returns the intent at a path.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn intent(&self, path: &RelPath) -> Result<Option<Intent>> {
+        let found = self.intents.get(path.as_bytes())?;
+        found.map(|guard| Intent::decode(guard.value())).transpose()
+    }
+
+    /// Returns what the state knows of something in the trash.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn trashed_at(&self, slot: TrashSlot, path: &RelPath) -> Result<Option<Trashed>> {
+        let found = self.trash.get(trash_key(slot, path).as_slice())?;
+        found
+            .map(|guard| Trashed::decode(guard.value()))
+            .transpose()
+    }
+
     /// Returns what one slot of the trash holds.
     ///
     /// # Errors

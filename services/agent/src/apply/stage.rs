@@ -1,0 +1,210 @@
+//! Staging: the contents of a batch's puts, written beside the tree and verified.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use fsync_core::id::{ObjectId, ObjectKind};
+use fsync_core::limits::CHUNK_MAX_BYTES;
+use fsync_core::node::{Content, Entry, FileEntry, Node};
+use fsync_core::nodes::{Nodes, NodesError};
+use fsync_core::path::RelPath;
+use fsync_core::plan::Step;
+
+use super::{Applier, ApplyError, Contents, Source, StepResult};
+use crate::apply::large;
+use crate::files::{Files, FilesError, Kind, Meta, Place, StageKey};
+
+/// What staging a step gave.
+#[derive(Debug)]
+pub(super) enum Staged {
+    /// The step needs nothing.
+    Nothing,
+    /// It lies under this key.
+    At(StageKey),
+    /// It could not be staged.
+    Failed(StepResult),
+}
+
+impl Staged {
+    pub(super) fn key(&self) -> Option<&StageKey> {
+        match self {
+            Self::At(key) => Some(key),
+            Self::Nothing | Self::Failed(_) => None,
+        }
+    }
+}
+
+impl Applier<'_> {
+    /// Stages all puts of a batch.
+    pub(super) fn stage(
+        &mut self,
+        steps: &[Step],
+        contents: &dyn Contents,
+    ) -> Result<Vec<Staged>, ApplyError> {
+        steps
+            .iter()
+            .map(|step| match step {
+                Step::Put { path, was, now } => self.stage_put(path, (*was, *now), contents),
+                _ => Ok(Staged::Nothing),
+            })
+            .collect()
+    }
+
+    fn stage_put(
+        &mut self,
+        path: &RelPath,
+        (was, now): (Option<Entry>, Entry),
+        contents: &dyn Contents,
+    ) -> Result<Staged, ApplyError> {
+        self.next_key += 1;
+        let key = match was {
+            Some(_) => StageKey::exchange(self.next_key),
+            None => StageKey::small(self.next_key),
+        };
+        let staged = match now {
+            Entry::File(file) => {
+                let meta = self.meta(path, was.as_ref(), &file)?;
+                match file.content {
+                    Content::Chunk(id) => self.stage_chunk(&key, (&id, &file), &meta, contents),
+                    Content::List(id) => return self.stage_large(&id, &file, &meta),
+                }
+            }
+            Entry::Symlink(id) => match &*self.state.node(ObjectKind::Symlink, &id)? {
+                Node::Symlink(target) => self.files.stage_link(&key, target).map(|()| true),
+                _ => return Err(misplaced(id)),
+            },
+            Entry::Dir(id) => return Err(misplaced(id)),
+        };
+        Ok(match staged {
+            Ok(true) => Staged::At(key),
+            Ok(false) => Staged::Failed(StepResult::Unfetched),
+            Err(error) => Staged::Failed(super::steps::failed(error)),
+        })
+    }
+
+    /// What replaces a file keeps its permissions: a private file stays private.
+    fn meta(
+        &self,
+        path: &RelPath,
+        was: Option<&Entry>,
+        file: &FileEntry,
+    ) -> Result<Meta, FilesError> {
+        let like = match was {
+            Some(Entry::File(_)) => self
+                .files
+                .stat(Place::Tree(path))?
+                .filter(|stat| stat.kind == Kind::File)
+                .map(|stat| stat.mode),
+            _ => None,
+        };
+        Ok(Meta {
+            exec: file.exec,
+            mtime: file.mtime,
+            like,
+        })
+    }
+
+    fn stage_chunk(
+        &self,
+        key: &StageKey,
+        (id, file): (&ObjectId, &FileEntry),
+        meta: &Meta,
+        contents: &dyn Contents,
+    ) -> Result<bool, FilesError> {
+        let is_right = |bytes: &[u8]| {
+            bytes.len() as u64 == file.size && ObjectId::of(ObjectKind::Chunk, bytes) == *id
+        };
+        let at_hand = contents.chunk(id).filter(|bytes| is_right(bytes));
+        let local = || self.read_source(id).filter(|bytes| is_right(bytes));
+        let Some(bytes) = at_hand.or_else(|| local().map(Cow::Owned)) else {
+            return Ok(false);
+        };
+        self.files.stage(key, &bytes, meta).map(|()| true)
+    }
+
+    fn stage_large(
+        &self,
+        id: &ObjectId,
+        file: &FileEntry,
+        meta: &Meta,
+    ) -> Result<Staged, ApplyError> {
+        let key = StageKey::large(id);
+        let staged = self.files.stat(Place::Stage(&key))?;
+        let is_whole = staged.is_some_and(|stat| stat.size == file.size);
+        if !is_whole || !large::is_complete(self.state, &key, file.size)? {
+            return Ok(Staged::Failed(StepResult::Unfetched));
+        }
+        Ok(match self.files.stage_finish(&key, file.size, meta) {
+            Ok(()) => Staged::At(key),
+            Err(error) => Staged::Failed(super::steps::failed(error)),
+        })
+    }
+
+    /// Notes where contents that are not at hand stand on this disk, at paths that the steps take away.
+    pub(super) fn find_sources(&mut self, steps: &[Step], contents: &dyn Contents) {
+        let needed: HashSet<ObjectId> = steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Put {
+                    now: Entry::File(file),
+                    ..
+                } => whole_chunk(file),
+                _ => None,
+            })
+            .filter(|id| contents.chunk(id).is_none())
+            .collect();
+        if needed.is_empty() {
+            return;
+        }
+        for step in steps {
+            if let Step::Remove {
+                path,
+                was: Entry::File(was),
+            }
+            | Step::Put {
+                path,
+                was: Some(Entry::File(was)),
+                ..
+            } = step
+                && let Some(id) = whole_chunk(was).filter(|id| needed.contains(id))
+            {
+                self.sources.insert(id, Source::Tree(path.clone()));
+            }
+        }
+    }
+
+    fn read_source(&self, id: &ObjectId) -> Option<Vec<u8>> {
+        let source = self.sources.get(id)?;
+        read_whole(self.files, source.place()).ok()
+    }
+}
+
+fn whole_chunk(file: &FileEntry) -> Option<ObjectId> {
+    match file.content {
+        Content::Chunk(id) => Some(id),
+        Content::List(_) => None,
+    }
+}
+
+fn misplaced(id: ObjectId) -> ApplyError {
+    ApplyError::Nodes(NodesError::Invalid {
+        id,
+        reason: "a step puts what is no file or link".to_owned(),
+    })
+}
+
+/// Reads a file of at most one chunk.
+fn read_whole(files: &dyn Files, at: Place<'_>) -> Result<Vec<u8>, FilesError> {
+    let file = files.open(at)?;
+    let size = file.stat()?.size.min(CHUNK_MAX_BYTES as u64);
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(CHUNK_MAX_BYTES)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(filled as u64, &mut bytes[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}

@@ -1,0 +1,476 @@
+//! The visible steps, each re-checked at the last moment.
+//!
+//! A step first looks whether the path still is what its index row says, then renames once, then looks at what it
+//! displaced: if a writer was faster, the step is taken back and reported stale; nothing is lost either way.
+
+use fsync_core::exception::Exception;
+use fsync_core::node::{Entry, FileEntry, Mtime};
+use fsync_core::path::{Name, RelPath};
+use fsync_core::plan::Step;
+
+use super::stage::Staged;
+use super::{Applier, ApplyError, Source, StepResult};
+use crate::edits::Edits;
+use crate::files::{FilesError, Kind, Meta, Place, Problem, Rename, StageKey, Stat};
+use crate::scan::{self, Hashed};
+use crate::state::{DirNo, Held, Row, Stamp, Trashed, Tx};
+
+/// Slots of the trash that are tried when a name is taken.
+const SLOT_TRIES: u32 = 16;
+
+/// The transaction and the edits of a batch.
+type Batch<'b, 't, 'a> = (&'b mut Tx<'t>, &'b mut Edits<'a>);
+/// `Err` ends a step early with its result.
+type Outcome<T> = Result<Result<T, StepResult>, ApplyError>;
+
+/// Where a path is in the index.
+struct Spot {
+    dir: DirNo,
+    name: Name,
+}
+
+/// Maps a failed call to what the driver must do about the step.
+pub(super) fn failed(error: FilesError) -> StepResult {
+    match error.problem {
+        Problem::NotFound | Problem::Exists | Problem::NotEmpty => StepResult::Stale,
+        Problem::Denied | Problem::NotStorable | Problem::Unsupported => {
+            StepResult::Blocked(Exception::Blocked {
+                reason: error.to_string(),
+            })
+        }
+        Problem::NoSpace | Problem::Busy | Problem::Io => StepResult::Retry(error),
+    }
+}
+
+macro_rules! attempt {
+    ($outcome:expr) => {
+        match $outcome {
+            Ok(value) => value,
+            Err(error) => return Ok(failed(error)),
+        }
+    };
+}
+
+macro_rules! expect {
+    ($outcome:expr) => {
+        match $outcome? {
+            Ok(value) => value,
+            Err(result) => return Ok(result),
+        }
+    };
+}
+
+impl Applier<'_> {
+    /// Runs one step.
+    pub(super) fn step(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        step: &Step,
+        staged: Staged,
+    ) -> Result<StepResult, ApplyError> {
+        match (step, staged) {
+            (_, Staged::Failed(result)) => Ok(result),
+            (Step::Put { path, was, now }, Staged::At(key)) => {
+                let result = match was {
+                    Some(was) => self.exchange(batch, path, (was, now), &key)?,
+                    None => self.create(batch, path, now, &key)?,
+                };
+                if !matches!(result, StepResult::Done) {
+                    self.unstage(&key)?;
+                }
+                Ok(result)
+            }
+            (Step::Put { .. }, Staged::Nothing) => Ok(StepResult::Unfetched),
+            (Step::Move { from, to, was }, _) => self.rename(batch, (from, to), was),
+            (Step::Remove { path, was }, _) => self.remove(batch, path, was),
+            (Step::RemoveDir { path }, _) => self.remove_dir(batch, path),
+            (Step::MakeDir { path }, _) => self.make_dir(batch, path),
+            (Step::Meta { path, was, now }, _) => self.set_meta(batch, path, (was, now)),
+        }
+    }
+
+    /// A small staged file that was not used is of no use; a large one is kept for the next try.
+    fn unstage(&self, key: &StageKey) -> Result<(), ApplyError> {
+        if key.is_large() {
+            return Ok(());
+        }
+        match self.files.remove_file(Place::Stage(key)) {
+            Err(error) if !error.is(Problem::NotFound) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn spot(tx: &Tx<'_>, path: &RelPath) -> Outcome<Spot> {
+        let Some((parent, name)) = path.split_last() else {
+            return Ok(Err(StepResult::Stale));
+        };
+        Ok(match tx.dir_at(&parent)? {
+            Some(dir) => Ok(Spot { dir, name }),
+            None => Err(StepResult::Stale),
+        })
+    }
+
+    /// Checks that a file or link still is what the plan was based on.
+    fn check(&self, tx: &Tx<'_>, path: &RelPath, was: &Entry) -> Outcome<(Spot, Row)> {
+        let spot = match Self::spot(tx, path)? {
+            Ok(spot) => spot,
+            Err(result) => return Ok(Err(result)),
+        };
+        let stat = match self.files.stat(Place::Tree(path)) {
+            Ok(stat) => stat,
+            Err(error) => return Ok(Err(failed(error))),
+        };
+        let row = tx.row(spot.dir, &spot.name)?;
+        let fits = |row: &Row| {
+            row.entry().is_some_and(|entry| entry.is_same(was))
+                && stat.is_some_and(|stat| row.is_same_stamp(&stat))
+                && (!row.is_racy() || self.still_holds(path, row, was))
+        };
+        Ok(match row.filter(fits) {
+            Some(row) => Ok((spot, row)),
+            None => Err(StepResult::Stale),
+        })
+    }
+
+    /// Reads a file whose row was recorded too soon after a change to be trusted.
+    fn still_holds(&self, path: &RelPath, row: &Row, was: &Entry) -> bool {
+        let hashed = match was {
+            Entry::Symlink(_) => scan::hash_link(self.files, Place::Tree(path)),
+            _ => scan::hash_file(self.files, Place::Tree(path)),
+        };
+        matches!(hashed, Hashed::Entry { entry, stat, .. }
+            if entry.is_same(was) && row.is_same_stamp(&stat))
+    }
+
+    fn create(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        path: &RelPath,
+        now: &Entry,
+        key: &StageKey,
+    ) -> Result<StepResult, ApplyError> {
+        let spot = expect!(Self::spot(batch.0, path));
+        let Some(staged) = attempt!(self.files.stat(Place::Stage(key))) else {
+            return Ok(StepResult::Unfetched);
+        };
+        let (from, to) = (Place::Stage(key), Place::Tree(path));
+        attempt!(self.files.rename(from, to, Rename::NoReplace));
+        self.placed(batch, (path, &spot), &staged, now)?;
+        self.drop_assembly(batch.0, key)?;
+        Ok(StepResult::Done)
+    }
+
+    fn exchange(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        path: &RelPath,
+        (was, now): (&Entry, &Entry),
+        key: &StageKey,
+    ) -> Result<StepResult, ApplyError> {
+        let (spot, row) = expect!(self.check(batch.0, path, was));
+        // After the exchange the user's inode stands in the stage: only keys of this kind survive a crash.
+        self.next_key += 1;
+        let swap = match key.is_exchange() {
+            true => key.clone(),
+            false => StageKey::exchange(self.next_key),
+        };
+        let (stage, tree) = (Place::Stage(&swap), Place::Tree(path));
+        if swap != *key {
+            attempt!(
+                self.files
+                    .rename(Place::Stage(key), stage, Rename::NoReplace)
+            );
+            self.drop_assembly(batch.0, key)?;
+        }
+        let Some(staged) = attempt!(self.files.stat(stage)) else {
+            return Ok(StepResult::Unfetched);
+        };
+        attempt!(self.files.rename(stage, tree, Rename::Exchange));
+        let displaced = self.files.stat(stage)?;
+        let Some(displaced) = displaced.filter(|stat| row.stamp.is_content(stat)) else {
+            self.files.rename(stage, tree, Rename::Exchange)?;
+            self.clear_swap(path, &swap, &staged)?;
+            return Ok(StepResult::Stale);
+        };
+        self.to_trash(batch.0, (stage, path), &Trashed::new(*was, &displaced))?;
+        self.placed(batch, (path, &spot), &staged, now)?;
+        Ok(StepResult::Done)
+    }
+
+    /// After an exchange was taken back: removes our own file; whatever else stands in the stage goes to the trash.
+    fn clear_swap(
+        &mut self,
+        path: &RelPath,
+        key: &StageKey,
+        staged: &Stat,
+    ) -> Result<(), ApplyError> {
+        let there = self.files.stat(Place::Stage(key))?;
+        match there {
+            Some(stat) if !stat.is_same_inode(staged) => {
+                self.move_to_trash(Place::Stage(key), path)?;
+                Ok(())
+            }
+            Some(_) => Ok(self.files.remove_file(Place::Stage(key))?),
+            None => Ok(()),
+        }
+    }
+
+    /// Records what was put at a path. If a writer changed or replaced it already, the row does not fit the disk, and
+    /// the next scan sees an edit.
+    fn placed(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        (path, spot): (&RelPath, &Spot),
+        staged: &Stat,
+        now: &Entry,
+    ) -> Result<(), ApplyError> {
+        let recorded = self.files.now();
+        let stat = self.files.stat(Place::Tree(path))?;
+        let ours = stat.filter(|stat| stat.is_same_content(staged));
+        let row = Row {
+            stamp: Stamp::from(&ours.unwrap_or(*staged)),
+            recorded,
+            held: Held::Leaf(*now),
+        };
+        batch.0.put_row(spot.dir, &spot.name, &row)?;
+        batch.1.set_both(path, Some(*now));
+        self.unsettled.push(path.clone());
+        Ok(())
+    }
+
+    fn remove(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        path: &RelPath,
+        was: &Entry,
+    ) -> Result<StepResult, ApplyError> {
+        let (spot, row) = expect!(self.check(batch.0, path, was));
+        let slot = attempt!(self.move_to_trash_raw(Place::Tree(path), path));
+        let trash = Place::Trash(slot, path);
+        let taken = self.files.stat(trash)?;
+        let Some(taken) = taken.filter(|stat| row.stamp.is_content(stat)) else {
+            // A writer was faster: give it back. If its path is taken by now, it is safe in the trash.
+            let back = self
+                .files
+                .rename(trash, Place::Tree(path), Rename::NoReplace);
+            if let Err(error) = back
+                && !error.is(Problem::Exists)
+            {
+                return Err(error.into());
+            }
+            return Ok(StepResult::Stale);
+        };
+        batch
+            .0
+            .set_trashed(slot, path, Some(&Trashed::new(*was, &taken)))?;
+        self.resource(path, slot, was);
+        batch.0.remove_row(spot.dir, &spot.name)?;
+        batch.1.set_both(path, None);
+        Ok(StepResult::Done)
+    }
+
+    /// Puts what stands at a place into the trash and notes it.
+    fn to_trash(
+        &mut self,
+        tx: &mut Tx<'_>,
+        (at, path): (Place<'_>, &RelPath),
+        trashed: &Trashed,
+    ) -> Result<(), ApplyError> {
+        let slot = self.move_to_trash(at, path)?;
+        tx.set_trashed(slot, path, Some(trashed))?;
+        self.resource(path, slot, &trashed.entry);
+        Ok(())
+    }
+
+    fn move_to_trash(
+        &mut self,
+        at: Place<'_>,
+        path: &RelPath,
+    ) -> Result<crate::files::TrashSlot, ApplyError> {
+        Ok(self.move_to_trash_raw(at, path)?)
+    }
+
+    fn move_to_trash_raw(
+        &mut self,
+        at: Place<'_>,
+        path: &RelPath,
+    ) -> Result<crate::files::TrashSlot, FilesError> {
+        let mut tries = 0;
+        loop {
+            let to = Place::Trash(self.slot, path);
+            match self.files.rename(at, to, Rename::NoReplace) {
+                Ok(()) => return Ok(self.slot),
+                // The name is taken, or a file stands where a directory must: take a fresh slot.
+                Err(error)
+                    if tries < SLOT_TRIES
+                        && (error.is(Problem::Exists)
+                            || self.files.stat(at)?.is_some() && error.is(Problem::NotFound)) =>
+                {
+                    tries += 1;
+                    self.slot.number += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn resource(&mut self, path: &RelPath, slot: crate::files::TrashSlot, was: &Entry) {
+        if let Some(source) = self.sources.get_mut(&was.id()) {
+            *source = Source::Trash(slot, path.clone());
+        }
+    }
+
+    fn rename(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        (from, to): (&RelPath, &RelPath),
+        was: &Entry,
+    ) -> Result<StepResult, ApplyError> {
+        let (spot, row) = match was {
+            Entry::Dir(_) => expect!(self.check_dir(batch.0, from)),
+            _ => expect!(self.check(batch.0, from, was)),
+        };
+        let target = expect!(Self::spot(batch.0, to));
+        attempt!(
+            self.files
+                .rename(Place::Tree(from), Place::Tree(to), Rename::NoReplace)
+        );
+        let stat = self.files.stat(Place::Tree(to))?;
+        let stamp = match stat {
+            Some(stat) if row.stamp.is_content(&stat) || row.dir().is_some() => Stamp::from(&stat),
+            _ => row.stamp,
+        };
+        let row = Row {
+            stamp,
+            recorded: self.files.now(),
+            held: row.held,
+        };
+        batch
+            .0
+            .move_row((spot.dir, &spot.name), (target.dir, &target.name), &row)?;
+        batch.1.move_both(from, to)?;
+        if row.dir().is_none() {
+            self.unsettled.push(to.clone());
+        }
+        Ok(StepResult::Done)
+    }
+
+    fn check_dir(&self, tx: &Tx<'_>, path: &RelPath) -> Outcome<(Spot, Row)> {
+        let spot = match Self::spot(tx, path)? {
+            Ok(spot) => spot,
+            Err(result) => return Ok(Err(result)),
+        };
+        let stat = self.files.stat(Place::Tree(path))?;
+        let row = tx.row(spot.dir, &spot.name)?;
+        let fits =
+            |row: &Row| row.dir().is_some() && stat.is_some_and(|stat| row.stamp.is_inode(&stat));
+        Ok(match row.filter(fits) {
+            Some(row) => Ok((spot, row)),
+            None => Err(StepResult::Stale),
+        })
+    }
+
+    fn remove_dir(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        path: &RelPath,
+    ) -> Result<StepResult, ApplyError> {
+        let result = match self.files.remove_dir(Place::Tree(path)) {
+            Ok(()) => StepResult::Done,
+            Err(error) if error.is(Problem::NotFound) => {
+                // Gone already: both sides removed it.
+                match attempt!(self.files.stat(Place::Tree(path))) {
+                    None => StepResult::Done,
+                    Some(_) => return Ok(StepResult::Stale),
+                }
+            }
+            Err(error) if error.is(Problem::NotEmpty) => {
+                if !scan::is_only_excepted(self.files, batch.0, path)? {
+                    return Ok(StepResult::Stale);
+                }
+                StepResult::Blocked(Exception::Blocked {
+                    reason: "the directory holds ignored files, which are never removed".to_owned(),
+                })
+            }
+            Err(error) => return Ok(failed(error)),
+        };
+        if let Ok(spot) = Self::spot(batch.0, path)? {
+            batch.0.remove_row(spot.dir, &spot.name)?;
+        }
+        batch.1.set_both(path, None);
+        Ok(result)
+    }
+
+    fn make_dir(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        path: &RelPath,
+    ) -> Result<StepResult, ApplyError> {
+        let spot = expect!(Self::spot(batch.0, path));
+        match self.files.make_dir(Place::Tree(path)) {
+            Err(error) if !error.is(Problem::Exists) => return Ok(failed(error)),
+            _ => {}
+        }
+        let stat = attempt!(self.files.stat(Place::Tree(path)));
+        let Some(stat) = stat.filter(|stat| stat.kind == Kind::Dir) else {
+            return Ok(StepResult::Stale);
+        };
+        let known = batch.0.row(spot.dir, &spot.name)?;
+        let known = known
+            .filter(|row| row.stamp.is_inode(&stat))
+            .and_then(|r| r.dir());
+        let no = match known {
+            Some(no) => no,
+            None => batch.0.new_dir()?,
+        };
+        let row = Row {
+            stamp: Stamp::from(&stat),
+            recorded: self.files.now(),
+            held: Held::Dir(no),
+        };
+        batch.0.put_row(spot.dir, &spot.name, &row)?;
+        batch.1.make_dir(path)?;
+        batch.1.make_synced_dir(path)?;
+        Ok(StepResult::Done)
+    }
+
+    fn set_meta(
+        &mut self,
+        batch: &mut Batch<'_, '_, '_>,
+        path: &RelPath,
+        (was, now): (&FileEntry, &FileEntry),
+    ) -> Result<StepResult, ApplyError> {
+        let (spot, row) = expect!(self.check(batch.0, path, &Entry::File(*was)));
+        let meta = Meta {
+            exec: now.exec,
+            mtime: Mtime(now.mtime.0),
+            like: None,
+        };
+        let Some(before) = attempt!(self.files.stat(Place::Tree(path))) else {
+            return Ok(StepResult::Stale);
+        };
+        let meta = Meta {
+            like: Some(before.mode),
+            ..meta
+        };
+        attempt!(self.files.set_meta(Place::Tree(path), &meta));
+        let stat = attempt!(self.files.stat(Place::Tree(path)));
+        let is_ours = |stat: &Stat| row.stamp.is_inode(stat) && stat.size == row.stamp.size;
+        let row = Row {
+            stamp: stat.filter(is_ours).map_or(row.stamp, |s| Stamp::from(&s)),
+            recorded: self.files.now(),
+            held: Held::Leaf(Entry::File(*now)),
+        };
+        batch.0.put_row(spot.dir, &spot.name, &row)?;
+        batch.1.set_both(path, Some(Entry::File(*now)));
+        self.unsettled.push(path.clone());
+        Ok(StepResult::Done)
+    }
+
+    fn drop_assembly(&self, tx: &mut Tx<'_>, key: &StageKey) -> Result<(), ApplyError> {
+        if key.is_large() {
+            tx.set_resume(key.as_str(), None)?;
+        }
+        Ok(())
+    }
+}
