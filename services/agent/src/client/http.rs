@@ -4,6 +4,8 @@
 //! read beyond its limit; no request waits for ever. Does not: retry, split what is too large for one request
 //! (`transfer` does), or follow redirects.
 
+mod exchange;
+
 use std::error::Error as _;
 use std::time::Duration;
 
@@ -15,24 +17,17 @@ use fsync_core::nodes::NodesError;
 use fsync_core::pack::{Object, PACK_HEADER_BYTES, Record};
 use fsync_core::revision::{self, MoveHint};
 use fsync_core::wire::{
-    self, CommitAnswer, ErrorBody, HaveAnswer, Head, HeadAnswer, KnownAnswer, KnownRequest,
-    LogAnswer, LogItem, ObjectsRequest, PACK_TYPE, PROTOCOL_VERSION, UPLOAD_HEADER, UploadAnswer,
-    UploadRequest, Version,
+    self, CommitAnswer, HaveAnswer, Head, HeadAnswer, KnownAnswer, KnownRequest, LogAnswer,
+    LogItem, ObjectsRequest, PROTOCOL_VERSION, UPLOAD_HEADER, UploadAnswer, UploadRequest, Version,
 };
-use reqwest::{Method, RequestBuilder, Response};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use reqwest::{Method, Response};
 
 use super::error::ClientError;
-use super::packs::{Checklist, PackStream, Wanted, read_piece};
+use super::packs::{Checklist, PackStream, Wanted};
 use super::server_url::ServerUrl;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest wait for an answer to begin, beside the time that the body takes.
-const ANSWER: Duration = Duration::from_secs(60);
-/// Slowest upload that is waited for, in bytes per second.
-const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
 /// How long an idle connection is kept; below the 60 s after which many proxies close one.
 const IDLE: Duration = Duration::from_secs(45);
 /// Idle connections kept: three bulk transfers each way, a commit and a delta.
@@ -215,7 +210,7 @@ impl Http {
         }
     }
 
-    /// Fetches objects, as many as fit one request; returns exactly those, in the server's order.
+    /// Fetches objects and returns exactly those, in the server's order; asks again for what did not fit one answer.
     ///
     /// # Errors
     /// [`ClientError::Lost`] with the ids that the server does not have, and the common ones.
@@ -224,16 +219,30 @@ impl Http {
         wanted: &[Wanted],
         upload: Option<u64>,
     ) -> Result<Vec<Object>, ClientError> {
-        if wanted.is_empty() {
-            return Ok(Vec::new());
+        let mut list = Checklist::new(wanted);
+        let mut objects = Vec::with_capacity(wanted.len());
+        while !list.is_empty() {
+            let before = objects.len();
+            self.some_objects(&mut list, upload, &mut objects).await?;
+            if objects.len() == before {
+                return Err(ClientError::Lost(list.rest()));
+            }
         }
-        let most = PACK_HEADER_BYTES + wanted.iter().map(Wanted::packed_bytes).sum::<usize>();
-        let ids = wanted.iter().map(|w| w.id).collect();
+        Ok(objects)
+    }
+
+    /// Asks once for what is left on the list, and takes off what came.
+    async fn some_objects(
+        &self,
+        list: &mut Checklist,
+        upload: Option<u64>,
+        objects: &mut Vec<Object>,
+    ) -> Result<(), ClientError> {
+        let most = PACK_HEADER_BYTES + list.packed_bytes();
+        let ids = list.ids();
         let (request, bytes) = self.json_request("objects", &ObjectsRequest { ids, upload })?;
         let response = self.send("objects", request, bytes).await?;
         let mut stream = PackStream::new(&self.server, "objects", response, most);
-        let mut list = Checklist::new(wanted);
-        let mut objects = Vec::with_capacity(wanted.len());
         while let Some(record) = stream.next().await? {
             let Record::Object(object) = record else {
                 return Err(stream.bad("a revision was not asked for".to_owned()));
@@ -241,10 +250,7 @@ impl Http {
             list.take(&object).map_err(|reason| stream.bad(reason))?;
             objects.push(object);
         }
-        match list.rest() {
-            lost if lost.is_empty() => Ok(objects),
-            lost => Err(ClientError::Lost(lost)),
-        }
+        Ok(())
     }
 
     /// Asks which of these objects the server lacks for the tree.
@@ -319,130 +325,6 @@ impl Http {
     /// Returns the error of a tree from this server whose nodes break a rule.
     pub fn bad_tree(&self, error: &NodesError) -> ClientError {
         self.bad("objects", error.to_string())
-    }
-
-    fn request(&self, method: Method, url: String) -> RequestBuilder {
-        let request = self.client.request(method, url);
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
-    }
-
-    fn tree_request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.request(method, self.server.tree_path(&self.tree, path))
-    }
-
-    fn pack_request(&self, method: Method, path: &str, pack: Bytes) -> RequestBuilder {
-        self.tree_request(method, path)
-            .header(reqwest::header::CONTENT_TYPE, PACK_TYPE)
-            .body(pack)
-    }
-
-    fn json_request(
-        &self,
-        path: &'static str,
-        body: &impl Serialize,
-    ) -> Result<(RequestBuilder, usize), ClientError> {
-        let body = serde_json::to_vec(body).map_err(|e| self.bad(path, e.to_string()))?;
-        let bytes = body.len();
-        let request = self
-            .tree_request(Method::POST, path)
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
-            .body(body);
-        Ok((request, bytes))
-    }
-
-    async fn json<T: DeserializeOwned>(
-        &self,
-        what: &'static str,
-        request: RequestBuilder,
-        body_bytes: usize,
-    ) -> Result<T, ClientError> {
-        let mut response = self.send(what, request, body_bytes).await?;
-        let body = self.read_body(what, &mut response).await?;
-        serde_json::from_slice(&body).map_err(|e| self.bad(what, e.to_string()))
-    }
-
-    /// Sends and turns every status but success into a typed error.
-    async fn send(
-        &self,
-        what: &'static str,
-        request: RequestBuilder,
-        body_bytes: usize,
-    ) -> Result<Response, ClientError> {
-        let mut response = self.send_raw(request, body_bytes).await?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let body = self.read_body(what, &mut response).await?;
-        Err(self.sort_error(what, status, &body))
-    }
-
-    async fn send_raw(
-        &self,
-        request: RequestBuilder,
-        body_bytes: usize,
-    ) -> Result<Response, ClientError> {
-        let patience = ANSWER + Duration::from_secs(body_bytes as u64 / SLOWEST_BYTES_PER_SECOND);
-        let unreachable = |reason| ClientError::Unreachable {
-            server: self.server.clone(),
-            reason,
-        };
-        match tokio::time::timeout(patience, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(unreachable(root_cause(&error))),
-            Err(_elapsed) => Err(unreachable(format!(
-                "no answer within {} s",
-                patience.as_secs()
-            ))),
-        }
-    }
-
-    async fn read_body(
-        &self,
-        what: &'static str,
-        response: &mut Response,
-    ) -> Result<Vec<u8>, ClientError> {
-        let mut body = Vec::new();
-        while let Some(piece) = read_piece(&self.server, response).await? {
-            limits::check(
-                "JSON answer in bytes",
-                limits::JSON_BYTES,
-                body.len() + piece.len(),
-            )
-            .map_err(|e| self.bad(what, e.to_string()))?;
-            body.extend_from_slice(&piece);
-        }
-        Ok(body)
-    }
-
-    fn sort_error(
-        &self,
-        what: &'static str,
-        status: reqwest::StatusCode,
-        body: &[u8],
-    ) -> ClientError {
-        if let Ok(body) = serde_json::from_slice::<ErrorBody>(body) {
-            return ClientError::from_body(&self.server, body);
-        }
-        // Not our words: a proxy on the way says that nobody is behind it.
-        if matches!(status.as_u16(), 429 | 502..=504) {
-            return ClientError::Unreachable {
-                server: self.server.clone(),
-                reason: format!("a proxy answers {status}"),
-            };
-        }
-        self.bad(what, format!("status {status} without an fsync error"))
-    }
-
-    fn bad(&self, what: &'static str, reason: String) -> ClientError {
-        ClientError::BadAnswer {
-            server: self.server.clone(),
-            what,
-            reason,
-        }
     }
 }
 

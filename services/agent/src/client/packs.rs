@@ -80,7 +80,26 @@ impl Checklist {
         ))
     }
 
-    /// Returns what did not come.
+    /// Returns whether all came.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns what is still to come, one request's worth at most.
+    pub(super) fn ids(&self) -> Vec<ObjectId> {
+        self.0
+            .keys()
+            .take(limits::REQUEST_OBJECTS)
+            .copied()
+            .collect()
+    }
+
+    /// Returns the most that what is still to come can take in a pack, in bytes.
+    pub(super) fn packed_bytes(&self) -> usize {
+        self.0.values().map(Wanted::packed_bytes).sum()
+    }
+
+    /// Returns all that did not come.
     pub(super) fn rest(self) -> Vec<ObjectId> {
         self.0.into_keys().collect()
     }
