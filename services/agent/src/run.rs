@@ -1,59 +1,309 @@
-//! Runs one synced folder until it is stopped: threads, network, watcher and control around a [`crate::folder`].
+//! Runs one folder: the sync thread and what feeds it.
+//!
+//! ```text
+//!   watch ----\                              /--> net (HTTP tasks) --> inputs
+//!   socket ----> events (bounded) -> sync thread --> socket (subscribe)
+//!   control --/        `Folder` lives here   \--> control (answers), progress
+//! ```
+//!
+//! Guarantees: the folder is touched by the sync thread alone; when it ends, all that was done is durable and everything
+//! that fed it ends too. Work in flight on the network is dropped: it is done again at the next start.
+//! Place: `commands/sync.rs`, the demo and the tests call [`run`].
 
+mod control;
+mod driver;
+mod history;
+mod net;
+mod restore;
+
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use fsync_core::clock::Moment;
+use fsync_core::revision::Timestamp;
 use fsync_runtime::Shutdown;
+use tokio::sync::mpsc;
 
-use crate::client::ClientError;
-use crate::control::server::ServeError;
+use crate::client::http::{self, Http};
+use crate::client::socket::{self, Socket, SocketEvent};
+use crate::client::{ClientError, NextStep};
+use crate::control::{self as control_socket, Command};
+use crate::files::disk::Disk;
+use crate::folder::{Folder, FolderError, FolderInput, Now, Parts};
 use crate::marker::Claim;
 use crate::progress::Progress;
+use crate::state::{State, StateError};
+use crate::watch::{Watch, WatchError};
+use driver::Driver;
 
-/// What a run needs.
+/// Events that may wait for the sync thread; what feeds it waits beyond that (the watcher gathers meanwhile).
+const EVENTS: usize = 256;
+/// Requests of verbs that may wait.
+const COMMANDS: usize = 16;
+/// Name of the state file in the state directory.
+const STATE_FILE: &str = "state.redb";
+/// How long `--once` waits for a connection that does not come.
+const ONCE_CONNECT: Duration = Duration::from_secs(10);
+/// How long tasks may take to end.
+const END: Duration = Duration::from_secs(5);
+
+/// What to run.
 #[derive(Debug)]
 pub struct Options {
-    /// The folder; its locks are held until the run ends.
+    /// The folder, locked for this process.
     pub claim: Claim,
     /// The bearer token.
     pub token: Option<String>,
     /// Certificates in PEM to trust beside the system's.
     pub ca_pem: Option<Vec<u8>>,
-    /// End as soon as folder and head are in step.
+    /// End when folder and head are in step; else go on until told to stop.
     pub is_once: bool,
-    /// Who is told what happens.
+    /// Who is told.
     pub progress: Arc<dyn Progress>,
 }
 
-/// How a run ended.
+/// How it ended, when nothing failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Folder and head are in step; only with [`Options::is_once`].
+    /// Folder and head are in step (only with `is_once`).
     InStep,
-    /// The user or the system stopped it.
+    /// It was told to stop.
     Stopped,
-    /// A hold needs the user; only with [`Options::is_once`]. Says what, and the command that releases it.
+    /// Holds wait for the user (only with `is_once`); says which, and the commands that release them.
     Held(String),
-    /// The server cannot be reached; only with [`Options::is_once`]. Says where and why.
+    /// The server could not be reached (only with `is_once`); says why.
     Unreachable(String),
 }
 
-/// Why a folder cannot be synced.
+/// Why a folder cannot be run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The server, for good.
+    /// The server is none of ours, of another version, or does not let us in.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// The server refused the connection for good.
+    #[error("the server refuses this agent: {0}")]
+    Denied(String),
+    /// The folder cannot be opened.
+    #[error("cannot open the folder {}: {source}", dir.display())]
+    Disk {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        source: crate::files::FilesError,
+    },
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Changes cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
     /// The control socket.
     #[error(transparent)]
-    Control(#[from] ServeError),
+    Control(#[from] control_socket::server::ServeError),
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The sync thread died.
+    #[error("the sync thread died; this is a bug, its log says more")]
+    Died,
 }
 
-/// Syncs until stopped, or once.
+/// What reaches the sync thread.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// Something for the folder.
+    Input(FolderInput),
+    /// A verb asks.
+    Command(Command),
+    /// The server does not let this agent in.
+    Denied(String),
+}
+
+/// The two clocks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    fn now(self) -> Now {
+        let since_1970 = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Now {
+            moment: Moment(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX)),
+            time: Timestamp(u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
+
+    fn instant(self, at: Moment) -> Instant {
+        self.0 + Duration::from_millis(at.0)
+    }
+}
+
+/// Runs a folder until it is in step ([`Mode::Once`]) or told to stop.
 ///
 /// # Errors
-/// [`RunError`]: tell the user and end.
-#[expect(clippy::unused_async, reason = "the driver is not there yet")]
-pub async fn run(options: Options, _shutdown: &Shutdown) -> Result<Outcome, RunError> {
-    drop(options);
-    Ok(Outcome::Stopped)
+/// [`RunError`]: nothing that was saved is lost; run it again.
+pub async fn run(options: Options, shutdown: &Shutdown) -> Result<Outcome, RunError> {
+    let config = &options.claim.config;
+    let client = http::Options {
+        token: options.token.clone(),
+        ca_pem: options.ca_pem.clone(),
+    };
+    let http = Http::new(config.server.clone(), config.tree.clone(), client)?;
+    if let Err(error) = http.check_version().await {
+        match error.next_step() {
+            NextStep::AskUser => return Err(error.into()),
+            _ if options.is_once => return Ok(Outcome::Unreachable(error.to_string())),
+            _ => tracing::warn!(%error, "server not reached, going on offline"),
+        }
+    }
+    let tasks = shutdown.child();
+    let outcome = run_tasks(options, http, &tasks).await;
+    tasks.trigger();
+    if let Err(unfinished) = tasks.end(END).await {
+        tracing::warn!(%unfinished, "some tasks did not end in time");
+    }
+    outcome
+}
+
+async fn run_tasks(options: Options, http: Http, tasks: &Shutdown) -> Result<Outcome, RunError> {
+    let clock = Clock(Instant::now());
+    let (events, queue) = mpsc::channel(EVENTS);
+    let parts = open_parts(&options)?;
+    // The watcher starts before the first scan, so that no change falls between the two.
+    let watch = match options.is_once {
+        false => Some(start_watch(&options, &events, tasks)?),
+        true => None,
+    };
+    let (commands, command_queue) = mpsc::channel(COMMANDS);
+    let control = options.claim.config.control_path();
+    control_socket::serve(&control, commands, tasks)?;
+    let (socket, socket_events) = start_socket(&options, tasks);
+    drop(tasks.spawn(
+        "socket events",
+        feed_socket(socket_events, http.tree().clone(), events.clone()),
+    ));
+    drop(tasks.spawn(
+        "control events",
+        feed_commands(command_queue, events.clone()),
+    ));
+    let net = net::Net {
+        http,
+        agent: parts.agent.clone(),
+        parts: parts.clone(),
+        shutdown: tasks.clone(),
+        events,
+        progress: options.progress.clone(),
+    };
+    let thread = tasks.spawn_blocking("sync", move || {
+        let (folder, effects) = Folder::open(parts, clock.now())?;
+        let driver = Driver::new(folder, net, socket, clock, options);
+        let outcome = driver.run(queue, effects);
+        drop(watch);
+        outcome
+    });
+    thread.await.map_err(|_panicked| RunError::Died)?
+}
+
+fn open_parts(options: &Options) -> Result<Parts, RunError> {
+    let folder = &options.claim;
+    let disk = Disk::open(&folder.dir).map_err(|source| RunError::Disk {
+        dir: folder.dir.clone(),
+        source,
+    })?;
+    let opened = State::open(&folder.config.state_dir.join(STATE_FILE))?;
+    if let Some(aside) = opened.moved_aside {
+        tracing::warn!(moved_to = %aside.display(), "the agent's state was damaged; it is rebuilt from disk and head");
+    }
+    Ok(Parts {
+        files: Arc::new(disk),
+        state: Arc::new(opened.state),
+        agent: folder.config.agent.clone(),
+    })
+}
+
+fn start_watch(
+    options: &Options,
+    events: &mpsc::Sender<Event>,
+    tasks: &Shutdown,
+) -> Result<Watch, RunError> {
+    let (changes, mut batches) = mpsc::channel(EVENTS);
+    let watch = Watch::start(&options.claim.dir, changes)?;
+    let events = events.clone();
+    let feed = async move {
+        while let Some(batch) = batches.recv().await {
+            if events.send(Event::Input(batch)).await.is_err() {
+                return;
+            }
+        }
+    };
+    drop(tasks.spawn("watch events", feed));
+    Ok(watch)
+}
+
+fn start_socket(options: &Options, tasks: &Shutdown) -> (Socket, mpsc::Receiver<SocketEvent>) {
+    let config = socket::Config {
+        server: options.claim.config.server.clone(),
+        agent: options.claim.config.agent.clone(),
+        token: options.token.clone(),
+        ca_pem: options.ca_pem.clone(),
+    };
+    Socket::start(config, tasks)
+}
+
+async fn feed_commands(mut queue: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
+    while let Some(command) = queue.recv().await {
+        if events.send(Event::Command(command)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Turns what the socket says of this tree into inputs.
+async fn feed_socket(
+    mut queue: mpsc::Receiver<SocketEvent>,
+    tree: fsync_core::label::TreeKey,
+    events: mpsc::Sender<Event>,
+) {
+    while let Some(event) = queue.recv().await {
+        let inputs = match event {
+            SocketEvent::Connected => vec![Event::Input(FolderInput::Connected)],
+            SocketEvent::Disconnected { reason } => {
+                tracing::info!(%reason, "disconnected");
+                vec![Event::Input(FolderInput::Disconnected)]
+            }
+            SocketEvent::Heads(heads) => {
+                let is_answer = heads.id.is_some();
+                let ours = heads.trees.into_iter().filter(|head| head.tree == tree);
+                ours.map(|t| {
+                    Event::Input(FolderInput::Head {
+                        head: t.head,
+                        base_known: t.base_known,
+                        is_answer,
+                    })
+                })
+                .collect()
+            }
+            SocketEvent::Ref(news) if news.tree == tree => {
+                let head = Some(news.head);
+                vec![Event::Input(FolderInput::Head {
+                    head,
+                    base_known: None,
+                    is_answer: false,
+                })]
+            }
+            SocketEvent::Denied { reason } => vec![Event::Denied(reason)],
+            other => {
+                tracing::debug!(?other, "event of the server");
+                Vec::new()
+            }
+        };
+        for input in inputs {
+            if events.send(input).await.is_err() {
+                return;
+            }
+        }
+    }
 }

@@ -84,6 +84,13 @@ pub enum Input {
         /// Paths that were not as planned: scan them.
         stale: Vec<RelPath>,
     },
+    /// The apply stopped because the disk refused something that may pass.
+    ApplyInterrupted {
+        /// Paths that were not as planned: scan them.
+        stale: Vec<RelPath>,
+        /// When to try again.
+        pause: Duration,
+    },
     /// The effect under way failed.
     Failed(Failure),
     /// The root cannot be trusted, or can again.
@@ -284,6 +291,12 @@ impl Engine {
                     .into_iter()
                     .for_each(|path| self.changes.retry(path, Duration::ZERO, now));
                 self.done();
+            }
+            Input::ApplyInterrupted { stale, pause } => {
+                stale
+                    .into_iter()
+                    .for_each(|path| self.changes.stale(path, now));
+                self.failed(Failure::Retry(pause), now);
             }
             Input::Failed(failure) => self.failed(failure, now),
             Input::Root { is_sound } => self.root(is_sound, now),

@@ -111,12 +111,17 @@ impl Changes {
         });
     }
 
-    /// Asks for a scan of a path that was not as expected; of everything for the root.
+    /// Asks for a scan of a path that was not as expected, with all below; of everything for the root.
     pub fn stale(&mut self, path: RelPath, now: Moment) {
         if path.is_root() {
             return self.everything(now);
         }
-        self.retry(path, Duration::ZERO, now);
+        let waiting = Waiting {
+            first: now,
+            due: now,
+            is_subtree: true,
+        };
+        self.waiting.insert(path, waiting);
     }
 
     fn delay(&mut self, change: &Change, now: Moment) -> Duration {

@@ -1,0 +1,343 @@
+//! Scanning, comparing folder and head, and first contact.
+//!
+//! First contact (no base): union, no deletes. A local file that is an old version of its path is no edit: the head's
+//! version wins without a copy, and where the head deleted the path the file stays on this disk only, as an exception.
+
+use std::collections::BTreeMap;
+
+use fsync_core::compare::{self, Comparison, Sides};
+use fsync_core::engine::changes::Scope;
+use fsync_core::engine::{Compared, Input};
+use fsync_core::exception::Exception;
+use fsync_core::id::ObjectId;
+use fsync_core::node::Entry;
+use fsync_core::nodes::{NodesError, Overlay};
+use fsync_core::path::RelPath;
+use fsync_core::plan::Step;
+use fsync_core::tree::{self, Edits};
+use fsync_core::wire::Head;
+
+use super::{FetchRequest, Folder, FolderEffect, FolderError, Notice, Now};
+use crate::scan::{self, Look, RootCheck, ScanError};
+use crate::state::{Durability, Roots};
+
+/// Versions in one question about the past.
+const KNOWN_MAX: usize = 1000;
+
+/// A comparison that waits to be carried out.
+#[derive(Debug, Default)]
+pub(super) struct Stash {
+    /// What has to be fetched before it can be made.
+    pub(super) fetch: Option<FetchRequest>,
+    /// The comparison.
+    pub(super) ready: Option<Ready>,
+    /// Local files at first contact that are still to be asked about; `None` until they were listed.
+    strangers: Option<Vec<(RelPath, Entry)>>,
+    asked: Vec<(RelPath, Entry)>,
+}
+
+/// Returns what the user should be told of an exception.
+fn problem_of(exception: &Exception) -> Option<String> {
+    match exception {
+        Exception::Unreadable { reason } => Some(format!("cannot be read: {reason}")),
+        Exception::Skipped { what } => Some(format!("is a {what}, which cannot be synced")),
+        Exception::Blocked { reason } => Some(format!("cannot be put here: {reason}")),
+        _ => None,
+    }
+}
+
+/// A comparison and the head that it was made with.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) head: Option<Head>,
+    pub(super) head_root: ObjectId,
+    pub(super) comparison: Comparison,
+}
+
+impl Folder {
+    pub(super) fn scan(
+        &mut self,
+        scope: Scope,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Input, FolderError> {
+        let parts = &self.parts;
+        let scope = match scope {
+            Scope::Everything => scan::Scope::Whole,
+            Scope::Paths(paths) => {
+                let look = |(path, is_deep)| Look { path, is_deep };
+                scan::Scope::Paths(paths.into_iter().map(look).collect())
+            }
+        };
+        let outcome = scan::scan(
+            &*parts.files,
+            &parts.state,
+            &scope,
+            self.root_check,
+            &mut |_| {},
+        );
+        let outcome = match outcome {
+            Err(ScanError::Root(problem)) => {
+                self.root_problem = Some(problem);
+                out.push(FolderEffect::Notice(Notice::RootHeld {
+                    reason: problem.to_string(),
+                }));
+                return Ok(Input::Root { is_sound: false });
+            }
+            outcome => outcome?,
+        };
+        self.root_check = RootCheck::Hold;
+        self.local_moves.extend(outcome.moves);
+        for (path, exception) in outcome.began {
+            out.extend(
+                problem_of(&exception)
+                    .map(|reason| FolderEffect::Notice(Notice::Problem { path, reason })),
+            );
+        }
+        Ok(Input::Scanned { busy: outcome.busy })
+    }
+
+    /// Changes the synced tree by knowledge, not by an apply.
+    pub(super) fn edit_synced(&mut self, edits: &Edits) -> Result<(), FolderError> {
+        if edits.is_empty() {
+            return Ok(());
+        }
+        let state = &self.parts.state;
+        let roots = state.snapshot()?.roots()?;
+        let mut overlay = Overlay::new(&**state);
+        let synced = tree::edit(&mut overlay, &roots.synced, edits)?;
+        let new = overlay.into_new();
+        state.update(Durability::Lazy, |tx| {
+            tx.put_nodes(&new)?;
+            tx.set_roots(&Roots { synced, ..roots })
+        })?;
+        Ok(())
+    }
+
+    /// Forgets base and synced tree: the service does not know them.
+    pub(super) fn drop_base(&mut self) -> Result<(), FolderError> {
+        let state = &self.parts.state;
+        let roots = state.snapshot()?.roots()?;
+        let synced = self.empty;
+        state.update(Durability::Lazy, |tx| {
+            tx.set_base(None)?;
+            tx.set_roots(&Roots { synced, ..roots })
+        })?;
+        self.compare = Stash::default();
+        self.local_moves.clear();
+        self.head.moves.clear();
+        Ok(())
+    }
+
+    pub(super) fn compare(
+        &mut self,
+        head: Option<Head>,
+        now: Now,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Compared, FolderError> {
+        let base = self.parts.state.snapshot()?.base()?;
+        let (head_root, is_approved) = match head.map(|head| (head, self.head.get(&head))) {
+            None => (self.empty, false),
+            Some((_, Some(known))) => (known.root, known.is_approved),
+            Some((head, None)) => {
+                let from = base.map(|base| base.revision);
+                self.compare.fetch = Some(FetchRequest::Delta {
+                    from,
+                    to: head.revision,
+                });
+                return Ok(Compared::NeedsFetch);
+            }
+        };
+        if base.is_none() && head.is_some() {
+            match self.ask_about_strangers(&head_root) {
+                Ok(true) => return Ok(Compared::NeedsFetch),
+                Ok(false) => {}
+                Err(error) => return self.needs_nodes(error),
+            }
+        }
+        match self.judge(&head_root, is_approved, now, out) {
+            Ok((comparison, wait)) => self.conclude(
+                Ready {
+                    head,
+                    head_root,
+                    comparison,
+                },
+                wait,
+            ),
+            Err(FolderError::Nodes(error)) => self.needs_nodes(error),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn needs_nodes(&mut self, error: NodesError) -> Result<Compared, FolderError> {
+        let NodesError::Missing(ids) = error else {
+            return Err(error.into());
+        };
+        self.compare.fetch = Some(FetchRequest::Nodes(ids));
+        Ok(Compared::NeedsFetch)
+    }
+
+    /// Compares the folder with a head's root; paths in `also` are masked beside the exceptions.
+    pub(super) fn compare_with(
+        &self,
+        head_root: &ObjectId,
+        also: &[RelPath],
+        now: Now,
+    ) -> Result<Comparison, FolderError> {
+        let snapshot = self.parts.state.snapshot()?;
+        let roots = snapshot.roots()?;
+        let found = snapshot.exceptions_within(&RelPath::root())?;
+        let also = also.iter().map(|path| (path.clone(), Exception::Held));
+        let exceptions: BTreeMap<RelPath, Exception> = found.into_iter().chain(also).collect();
+        let sides = Sides {
+            synced: roots.synced,
+            working: roots.working,
+            head: *head_root,
+            exceptions: &exceptions,
+            local_moves: &self.local_moves,
+            head_moves: &self.head.moves,
+            agent: &self.parts.agent,
+            time: now.time,
+        };
+        let comparison = compare::compare(&*self.parts.state, &sides)?;
+        self.parts
+            .state
+            .update(Durability::Lazy, |tx| tx.put_nodes(&comparison.new))?;
+        Ok(comparison)
+    }
+
+    fn conclude(
+        &mut self,
+        ready: Ready,
+        wait: Option<fsync_core::clock::Moment>,
+    ) -> Result<Compared, FolderError> {
+        let can_apply = !ready.comparison.steps.is_empty();
+        let needs_push = ready.comparison.needs_push(&ready.head_root);
+        if !needs_push && !can_apply {
+            if let Some(until) = wait {
+                return Ok(Compared::Wait(until));
+            }
+            self.settle_in_step(&ready)?;
+            return Ok(Compared::InStep);
+        }
+        self.compare.ready = Some(ready);
+        Ok(if needs_push {
+            Compared::NeedsPush { can_apply }
+        } else {
+            Compared::NeedsApply
+        })
+    }
+
+    /// Folder and head agree but for exceptions: the head is the base now.
+    fn settle_in_step(&mut self, ready: &Ready) -> Result<(), FolderError> {
+        let state = &self.parts.state;
+        let snapshot = state.snapshot()?;
+        let roots = snapshot.roots()?;
+        let base = snapshot.base()?;
+        let mut edits = Edits::new();
+        for (path, _) in snapshot.exceptions_within(&RelPath::root())? {
+            let synced = tree::lookup(&**state, &roots.synced, &path)?;
+            if synced.is_some()
+                || tree::lookup(&**state, &ready.comparison.target, &path)?.is_some()
+            {
+                edits.insert(path, synced);
+            }
+        }
+        drop(snapshot);
+        let mut overlay = Overlay::new(&**state);
+        let synced = tree::edit(&mut overlay, &ready.comparison.target, &edits)?;
+        self.local_moves.clear();
+        self.head.moves.clear();
+        self.compare.strangers = None;
+        self.holds.in_step();
+        if synced == roots.synced && base == ready.head {
+            return Ok(());
+        }
+        let new = overlay.into_new();
+        state.update(Durability::Lazy, |tx| {
+            tx.put_nodes(&new)?;
+            tx.set_base(ready.head.as_ref())?;
+            tx.set_roots(&Roots { synced, ..roots })
+        })?;
+        self.is_durable = false;
+        let pending = super::push::load(state)?.map(|p| p.synced_after);
+        let keep: Vec<ObjectId> = [synced, roots.working, self.empty]
+            .into_iter()
+            .chain(pending)
+            .collect();
+        state.sweep(&keep)?;
+        Ok(())
+    }
+
+    /// At first contact, stashes a question about the local files that differ from the head; false if none is left.
+    fn ask_about_strangers(&mut self, head_root: &ObjectId) -> Result<bool, NodesError> {
+        let mut strangers = match self.compare.strangers.take() {
+            Some(strangers) => strangers,
+            None => self.list_strangers(head_root)?,
+        };
+        let rest = strangers.split_off(strangers.len().min(KNOWN_MAX));
+        self.compare.strangers = Some(rest);
+        if strangers.is_empty() {
+            return Ok(false);
+        }
+        let question = strangers
+            .iter()
+            .map(|(path, entry)| (path.clone(), entry.id()))
+            .collect();
+        self.compare.asked = strangers;
+        self.compare.fetch = Some(FetchRequest::Known(question));
+        Ok(true)
+    }
+
+    fn list_strangers(&self, head_root: &ObjectId) -> Result<Vec<(RelPath, Entry)>, NodesError> {
+        let state = &self.parts.state;
+        let store = |e: crate::state::StateError| NodesError::Store(e.to_string());
+        let roots = state.snapshot().and_then(|s| s.roots()).map_err(store)?;
+        if roots.working == self.empty || roots.synced != self.empty {
+            return Ok(Vec::new());
+        }
+        let steps = fsync_core::plan::plan(
+            &**state,
+            (&roots.working, head_root),
+            &[],
+            &fsync_core::plan::Skip::new(),
+        )?;
+        Ok(steps
+            .into_iter()
+            .filter_map(|step| match step {
+                Step::Remove { path, was }
+                | Step::Put {
+                    path,
+                    was: Some(was),
+                    ..
+                } => Some((path, was)),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// Takes the answer about local files at first contact: which of them are old versions.
+    pub(super) fn introduce(&mut self, known: &[bool]) -> Result<(), FolderError> {
+        let asked = std::mem::take(&mut self.compare.asked);
+        let old: Vec<(RelPath, Entry)> = asked
+            .into_iter()
+            .zip(known)
+            .filter(|(_, known)| **known)
+            .map(|(file, _)| file)
+            .collect();
+        let Some(head) = self.engine.head().and_then(|head| self.head.get(&head)) else {
+            return Ok(());
+        };
+        let state = std::sync::Arc::clone(&self.parts.state);
+        let mut edits = Edits::new();
+        for (path, entry) in old {
+            if tree::lookup(&*state, &head.root, &path)?.is_some() {
+                edits.insert(path, Some(entry));
+            } else {
+                state.update(Durability::Lazy, |tx| {
+                    tx.set_exception(&path, Some(&Exception::LocalOnly))
+                })?;
+            }
+        }
+        self.edit_synced(&edits)
+    }
+}

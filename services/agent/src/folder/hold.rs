@@ -1,0 +1,149 @@
+//! Holds: mass deletes that wait for the user, in both directions.
+//!
+//! A held path is an exception: it stays as it is on both sides while all else flows. Approving ends the exception and
+//! keeps what the synced tree knows, so the delete goes through; rejecting also forgets the path in the synced tree, so
+//! that whichever side still has it gives it back.
+
+use fsync_core::clock::Moment;
+use fsync_core::compare::Comparison;
+use fsync_core::engine::Input;
+use fsync_core::engine::deletes::{DeleteWindow, Verdict};
+use fsync_core::exception::Exception;
+use fsync_core::id::ObjectId;
+use fsync_core::path::RelPath;
+use fsync_core::tree::Edits;
+
+use super::{Folder, FolderEffect, FolderError, Notice, Now};
+use crate::scan::RootCheck;
+use crate::state::Durability;
+
+/// What was deleted lately, by direction, and what the user decided.
+#[derive(Debug, Default)]
+pub(super) struct Holds {
+    outgoing: DeleteWindow,
+    incoming: DeleteWindow,
+    /// The user approved: deletes of this round pass, and its revision says so.
+    pub(super) is_approved: bool,
+}
+
+impl Holds {
+    /// Counts deletes that went out with a revision.
+    pub(super) fn went_out(&mut self, count: u64) {
+        self.outgoing.confirm(count);
+    }
+
+    /// Counts deletes that were carried out here.
+    pub(super) fn came_in(&mut self, count: u64) {
+        self.incoming.confirm(count);
+    }
+
+    /// All is settled: an approval is used up.
+    pub(super) fn in_step(&mut self) {
+        self.is_approved = false;
+    }
+}
+
+impl Folder {
+    /// Compares, and withholds the deletes that must wait; says until when to wait if they may pass later.
+    pub(super) fn judge(
+        &mut self,
+        head_root: &ObjectId,
+        is_head_approved: bool,
+        now: Now,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<(Comparison, Option<Moment>), FolderError> {
+        let mut withheld = Vec::new();
+        let mut wait: Option<Moment> = None;
+        loop {
+            let comparison = self.compare_with(head_root, &withheld, now)?;
+            if self.holds.is_approved {
+                return Ok((comparison, wait));
+            }
+            let (verdict, paths) = self.verdict(&comparison, is_head_approved, now)?;
+            match verdict {
+                Verdict::Pass => return Ok((comparison, wait)),
+                Verdict::Wait(until) => {
+                    wait = Some(wait.map_or(until, |wait| wait.min(until)));
+                    withheld.extend(paths);
+                }
+                Verdict::Hold => {
+                    let files = paths.len() as u64;
+                    self.hold(&paths)?;
+                    out.push(FolderEffect::Notice(Notice::Held { files }));
+                }
+            }
+        }
+    }
+
+    fn verdict(
+        &mut self,
+        comparison: &Comparison,
+        is_head_approved: bool,
+        now: Now,
+    ) -> Result<(Verdict, Vec<RelPath>), FolderError> {
+        let tracked = self.parts.state.snapshot()?.tracked()?;
+        let waiting = comparison.deleted.len() as u64;
+        let verdict = self
+            .holds
+            .outgoing
+            .judge(waiting, tracked + waiting, now.moment);
+        if verdict != Verdict::Pass {
+            return Ok((verdict, comparison.deleted.clone()));
+        }
+        if is_head_approved {
+            return Ok((Verdict::Pass, Vec::new()));
+        }
+        let waiting = comparison.to_delete.len() as u64;
+        let verdict = self.holds.incoming.judge(waiting, tracked, now.moment);
+        Ok((verdict, comparison.to_delete.clone()))
+    }
+
+    fn hold(&mut self, paths: &[RelPath]) -> Result<(), FolderError> {
+        self.parts.state.update(Durability::Lazy, |tx| {
+            paths
+                .iter()
+                .try_for_each(|path| tx.set_exception(path, Some(&Exception::Held)))
+        })?;
+        self.is_durable = false;
+        Ok(())
+    }
+
+    /// Lets the held deletes through, whatever the head is by now; or takes a changed root as the folder's new one.
+    pub(super) fn approve(&mut self) -> Result<Input, FolderError> {
+        if self.root_problem.take().is_some() {
+            self.root_check = RootCheck::Accept;
+            return Ok(Input::Root { is_sound: true });
+        }
+        self.release()?;
+        self.holds.is_approved = true;
+        Ok(Input::Decided)
+    }
+
+    /// Refuses the held deletes.
+    pub(super) fn reject(&mut self) -> Result<Input, FolderError> {
+        let released = self.release()?;
+        let edits: Edits = released.into_iter().map(|path| (path, None)).collect();
+        self.edit_synced(&edits)?;
+        self.is_durable = false;
+        Ok(Input::Decided)
+    }
+
+    fn release(&mut self) -> Result<Vec<RelPath>, FolderError> {
+        let held: Vec<RelPath> = self
+            .parts
+            .state
+            .snapshot()?
+            .exceptions_within(&RelPath::root())?
+            .into_iter()
+            .filter(|(_, exception)| *exception == Exception::Held)
+            .map(|(path, _)| path)
+            .collect();
+        self.parts.state.update(Durability::Lazy, |tx| {
+            held.iter()
+                .try_for_each(|path| tx.set_exception(path, None))
+        })?;
+        self.holds = Holds::default();
+        self.is_durable = false;
+        Ok(held)
+    }
+}

@@ -1,0 +1,410 @@
+//! Applying what others changed: contents are fetched for a few batches ahead, each batch is made durable, then visible.
+//!
+//! Memory is bounded: at most [`AHEAD`] batches of [`BATCH_BYTES`] are in memory, whatever the plan. What is on this disk
+//! anyway is not fetched: apply takes it from where it stands.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use fsync_core::engine::{Failure, Input};
+use fsync_core::filelist;
+use fsync_core::id::ObjectId;
+use fsync_core::node::{Content, Entry, Run};
+use fsync_core::pack::Object;
+use fsync_core::path::RelPath;
+use fsync_core::plan::Step;
+
+use super::{Folder, FolderEffect, FolderError, NetFailure, Notice, Now};
+use crate::apply::{Applier, Contents, StepResult, Target};
+use crate::files::FilesError;
+
+/// Steps in one batch.
+const BATCH_STEPS: usize = 256;
+/// Bytes that one batch fetches.
+const BATCH_BYTES: u64 = 4 * 1024 * 1024;
+/// Batches whose contents are asked for ahead.
+const AHEAD: usize = 3;
+/// Small chunks that came with deltas and are kept for the apply that follows, in bytes.
+const KEPT_BYTES: usize = 8 * 1024 * 1024;
+/// Pause after the disk refused something that may pass, as a full disk.
+const DISK_PAUSE: Duration = Duration::from_secs(2);
+/// Pause after the service lacked contents.
+const LOST_PAUSE: Duration = Duration::from_secs(2);
+
+/// Contents at hand, by chunk.
+#[derive(Debug, Default)]
+struct Chunks(HashMap<ObjectId, Vec<u8>>);
+
+impl Contents for Chunks {
+    fn chunk(&self, id: &ObjectId) -> Option<Cow<'_, [u8]>> {
+        self.0.get(id).map(|bytes| Cow::Borrowed(bytes.as_slice()))
+    }
+}
+
+/// What is remembered about the apply under way.
+#[derive(Debug, Default)]
+pub(super) struct Pulling {
+    kept: Chunks,
+    kept_bytes: usize,
+    applying: Option<Applying>,
+    next_batch: u64,
+}
+
+#[derive(Debug)]
+struct Applying {
+    target: Target,
+    batches: VecDeque<Batch>,
+    rescan: BTreeSet<RelPath>,
+    total: u64,
+    done: u64,
+    bytes: u64,
+    deletes: u64,
+    trouble: Option<FilesError>,
+}
+
+#[derive(Debug)]
+struct Batch {
+    number: u64,
+    steps: Vec<Step>,
+    wanted: Vec<(ObjectId, u64)>,
+    is_asked: bool,
+    is_repeat: bool,
+    chunks: Option<Chunks>,
+}
+
+impl Pulling {
+    /// Keeps small chunks that came with a delta.
+    pub(super) fn keep_chunks(&mut self, objects: Vec<Object>) {
+        for object in objects.into_iter().filter(|object| !object.kind.is_node()) {
+            if self.kept_bytes + object.bytes.len() > KEPT_BYTES {
+                return;
+            }
+            self.kept_bytes += object.bytes.len();
+            self.kept.0.insert(object.id, object.bytes);
+        }
+    }
+
+    fn forget(&mut self) {
+        self.kept = Chunks::default();
+        self.kept_bytes = 0;
+        self.applying = None;
+    }
+}
+
+impl Folder {
+    /// Starts to carry out the compared steps.
+    pub(super) fn apply(
+        &mut self,
+        now: Now,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Option<Input>, FolderError> {
+        let Some(ready) = self.compare.ready.take() else {
+            return Ok(Some(Input::Applied { stale: Vec::new() }));
+        };
+        let Some(head) = ready.head else {
+            return Ok(Some(Input::Applied { stale: Vec::new() }));
+        };
+        let steps = ready.comparison.steps;
+        let total = steps.len() as u64;
+        let local: HashSet<ObjectId> = steps.iter().filter_map(displaced).collect();
+        let batches = self.batches(steps, &local)?;
+        self.pull.applying = Some(Applying {
+            target: Target {
+                revision: head.revision,
+                root: ready.comparison.target,
+            },
+            batches,
+            rescan: BTreeSet::new(),
+            total,
+            done: 0,
+            bytes: 0,
+            deletes: 0,
+            trouble: None,
+        });
+        self.go_on(now, out)
+    }
+
+    /// Cuts a plan into batches and finds out what each must fetch.
+    fn batches(
+        &mut self,
+        steps: Vec<Step>,
+        local: &HashSet<ObjectId>,
+    ) -> Result<VecDeque<Batch>, FolderError> {
+        let mut batches = VecDeque::new();
+        let mut batch = self.pull.new_batch();
+        let mut bytes = 0;
+        for step in steps {
+            let wanted = self.wanted(&step, local)?;
+            let more: u64 = wanted.iter().map(|(_, bytes)| bytes).sum();
+            let is_full = batch.steps.len() >= BATCH_STEPS || bytes + more > BATCH_BYTES;
+            if is_full && !batch.steps.is_empty() {
+                batches.push_back(std::mem::replace(&mut batch, self.pull.new_batch()));
+                bytes = 0;
+            }
+            bytes += more;
+            batch.wanted.extend(wanted);
+            batch.steps.push(step);
+        }
+        if !batch.steps.is_empty() {
+            batches.push_back(batch);
+        }
+        Ok(batches)
+    }
+
+    /// Returns the chunks that a step needs and that are neither at hand nor on this disk.
+    fn wanted(
+        &self,
+        step: &Step,
+        local: &HashSet<ObjectId>,
+    ) -> Result<Vec<(ObjectId, u64)>, FolderError> {
+        let Step::Put {
+            now: Entry::File(file),
+            ..
+        } = step
+        else {
+            return Ok(Vec::new());
+        };
+        match file.content {
+            Content::Chunk(id) if local.contains(&id) || self.pull.kept.0.contains_key(&id) => {
+                Ok(Vec::new())
+            }
+            Content::Chunk(id) => Ok(vec![(id, file.size)]),
+            Content::List(id) if local.contains(&id) => Ok(Vec::new()),
+            Content::List(_) => {
+                let runs = filelist::read_file(&*self.parts.state, &file.content, file.size)?;
+                let chunk = |run: Run| match run {
+                    Run::Chunk { id, bytes } => Some((id, bytes)),
+                    Run::Hole { .. } => None,
+                };
+                Ok(runs.into_iter().filter_map(chunk).collect())
+            }
+        }
+    }
+
+    /// Takes the contents of one batch.
+    pub(super) fn chunks(
+        &mut self,
+        number: u64,
+        objects: Result<Vec<Object>, NetFailure>,
+        now: Now,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Option<Input>, FolderError> {
+        let Some(applying) = &mut self.pull.applying else {
+            return Ok(None);
+        };
+        let Some(batch) = applying
+            .batches
+            .iter_mut()
+            .find(|batch| batch.number == number)
+        else {
+            return Ok(None);
+        };
+        match objects {
+            Ok(objects) => {
+                let chunks = objects
+                    .into_iter()
+                    .map(|object| (object.id, object.bytes))
+                    .collect();
+                batch.chunks = Some(Chunks(chunks));
+                self.go_on(now, out)
+            }
+            Err(failure) => {
+                self.pull.forget();
+                Ok(Some(chunks_failed(failure, out)))
+            }
+        }
+    }
+
+    /// Applies batches in order while their contents are here, and asks for the next ones.
+    fn go_on(
+        &mut self,
+        _now: Now,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Option<Input>, FolderError> {
+        loop {
+            self.pull.ask_ahead(out);
+            let Some(applying) = &mut self.pull.applying else {
+                return Ok(None);
+            };
+            match applying.batches.front() {
+                None => return Ok(Some(self.applied(out))),
+                Some(batch) if !batch.wanted.is_empty() && batch.chunks.is_none() => {
+                    return Ok(None);
+                }
+                Some(_) => {}
+            }
+            let Some(batch) = applying.batches.pop_front() else {
+                return Ok(None);
+            };
+            self.apply_batch(batch)?;
+            if let Some(applying) = &self.pull.applying {
+                let (done, total, bytes) = (applying.done, applying.total, applying.bytes);
+                out.push(FolderEffect::Notice(Notice::Applying {
+                    done,
+                    total,
+                    bytes,
+                }));
+            }
+        }
+    }
+
+    fn apply_batch(&mut self, batch: Batch) -> Result<(), FolderError> {
+        let Some(applying) = &mut self.pull.applying else {
+            return Ok(());
+        };
+        let mut chunks = batch.chunks.unwrap_or_default();
+        for id in batch.steps.iter().filter_map(content) {
+            if let Some(bytes) = self.pull.kept.0.get(&id) {
+                chunks.0.entry(id).or_insert_with(|| bytes.clone());
+            }
+        }
+        let mut applier = Applier::new(&*self.parts.files, &self.parts.state, applying.target);
+        let outcome = applier.apply(&batch.steps, &chunks)?;
+        applier.finish()?;
+        applying.rescan.extend(outcome.rescan);
+        let mut again = Vec::new();
+        for (step, result) in batch.steps.into_iter().zip(outcome.results) {
+            applying.done += 1;
+            match result {
+                StepResult::Done => {
+                    applying.deletes += u64::from(matches!(step, Step::Remove { .. }));
+                    applying.bytes += size(&step);
+                }
+                StepResult::Unfetched if !batch.is_repeat => again.push(step),
+                StepResult::Unfetched => {
+                    applying.rescan.insert(step.path().clone());
+                }
+                StepResult::Retry(error) => applying.trouble = Some(error),
+                StepResult::Stale | StepResult::Blocked(_) => {}
+            }
+        }
+        if !again.is_empty() {
+            self.repeat(again)?;
+        }
+        Ok(())
+    }
+
+    /// What was thought to be on this disk is not: it is fetched after all.
+    fn repeat(&mut self, steps: Vec<Step>) -> Result<(), FolderError> {
+        let mut batches = self.batches(steps, &HashSet::new())?;
+        let Some(applying) = &mut self.pull.applying else {
+            return Ok(());
+        };
+        while let Some(mut batch) = batches.pop_back() {
+            batch.is_repeat = true;
+            applying.done = applying.done.saturating_sub(batch.steps.len() as u64);
+            applying.batches.push_front(batch);
+        }
+        Ok(())
+    }
+
+    fn applied(&mut self, out: &mut Vec<FolderEffect>) -> Input {
+        let Some(applying) = self.pull.applying.take() else {
+            return Input::Applied { stale: Vec::new() };
+        };
+        self.pull.forget();
+        self.holds.came_in(applying.deletes);
+        out.push(FolderEffect::Notice(Notice::Applied {
+            paths: applying.done,
+        }));
+        let stale: Vec<RelPath> = applying.rescan.into_iter().collect();
+        match applying.trouble {
+            None => Input::Applied { stale },
+            Some(error) => {
+                out.push(FolderEffect::Notice(Notice::Trouble(format!(
+                    "{error}; trying again"
+                ))));
+                Input::ApplyInterrupted {
+                    stale,
+                    pause: DISK_PAUSE,
+                }
+            }
+        }
+    }
+}
+
+impl Pulling {
+    fn new_batch(&mut self) -> Batch {
+        self.next_batch += 1;
+        Batch {
+            number: self.next_batch,
+            steps: Vec::new(),
+            wanted: Vec::new(),
+            is_asked: false,
+            is_repeat: false,
+            chunks: None,
+        }
+    }
+
+    fn ask_ahead(&mut self, out: &mut Vec<FolderEffect>) {
+        let Some(applying) = &mut self.applying else {
+            return;
+        };
+        for batch in applying.batches.iter_mut().take(AHEAD) {
+            if !batch.is_asked && !batch.wanted.is_empty() {
+                batch.is_asked = true;
+                batch.wanted.sort_unstable();
+                batch.wanted.dedup();
+                out.push(FolderEffect::GetChunks {
+                    batch: batch.number,
+                    wanted: batch.wanted.clone(),
+                });
+            }
+        }
+    }
+}
+
+/// Returns the content that a step takes off its path.
+fn displaced(step: &Step) -> Option<ObjectId> {
+    match step {
+        Step::Remove {
+            was: Entry::File(was),
+            ..
+        }
+        | Step::Put {
+            was: Some(Entry::File(was)),
+            ..
+        } => Some(was.content.id()),
+        _ => None,
+    }
+}
+
+fn content(step: &Step) -> Option<ObjectId> {
+    match step {
+        Step::Put {
+            now: Entry::File(file),
+            ..
+        } => Some(file.content.id()),
+        _ => None,
+    }
+}
+
+fn size(step: &Step) -> u64 {
+    match step {
+        Step::Put {
+            now: Entry::File(file),
+            ..
+        } => file.size,
+        _ => 0,
+    }
+}
+
+fn chunks_failed(failure: NetFailure, out: &mut Vec<FolderEffect>) -> Input {
+    Input::Failed(match failure {
+        NetFailure::Retry(after) => Failure::Retry(after),
+        NetFailure::Unreachable => Failure::Unreachable,
+        NetFailure::Gone | NetFailure::BaseUnknown => Failure::Again,
+        NetFailure::Missing(ids) => {
+            out.push(FolderEffect::Notice(Notice::Trouble(format!(
+                "the service has lost {} contents of the head; waiting until an agent that has them sends them",
+                ids.len()
+            ))));
+            Failure::Retry(LOST_PAUSE)
+        }
+        NetFailure::Refused(reason) => {
+            out.push(FolderEffect::Notice(Notice::Trouble(reason)));
+            Failure::Retry(LOST_PAUSE)
+        }
+    })
+}

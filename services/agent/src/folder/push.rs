@@ -1,0 +1,453 @@
+//! Making the folder's edits a revision and getting it acknowledged.
+//!
+//! A revision is kept in the state before it is answered for; until then it is sent again, also after a crash: the
+//! service answers "done" if it has it. Only when it is acknowledged does the synced tree move, to what the revision said
+//! of this folder. A revision that cannot be completed any more, because files changed, is dropped and made anew.
+//! A very large first upload goes out in slices.
+
+use std::collections::{BTreeMap, HashSet};
+
+use fsync_core::changed::{self, Changed, ChangedFile};
+use fsync_core::engine::{Failure, Input};
+use fsync_core::filelist;
+use fsync_core::id::{ObjectId, ObjectKind, RevisionId};
+use fsync_core::limits;
+use fsync_core::node::{Content, Entry, Run};
+use fsync_core::nodes::{Nodes, Overlay};
+use fsync_core::pack::Object;
+use fsync_core::path::RelPath;
+use fsync_core::revision::Revision;
+use fsync_core::tree::{self, Edits};
+use fsync_core::wire::{CommitAnswer, CommitOutcome, Head};
+use serde::{Deserialize, Serialize};
+
+use super::compare::Ready;
+use super::head::Known;
+use super::{Folder, FolderEffect, FolderError, NetFailure, Notice, Now, PushRequest, SourceItem};
+use crate::files::Place;
+use crate::state::{Durability, Roots, State};
+
+/// Name of the unsent revision in the state.
+const RECORD: &str = "folder.pending";
+/// Objects up to this many bytes together travel with the commit itself, in one round trip.
+const INLINE_BYTES: usize = limits::PACK_BYTES / 2;
+/// Most files with new content in one revision; more are sent in slices.
+const SLICE_FILES: usize = 10_000;
+/// Most bytes of new content in one revision, unless one file alone has more.
+const SLICE_BYTES: u64 = 1 << 30;
+/// Times that the service may ask for missing objects of one revision before it is made anew.
+const MISSING_MAX: u32 = 3;
+
+/// The unsent revision, as the state keeps it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Pending {
+    revision: Vec<u8>,
+    /// The head's root that it was made against.
+    head_root: ObjectId,
+    /// The synced tree once it is acknowledged.
+    pub(super) synced_after: ObjectId,
+    /// Where to read a conflict copy's content: copy and original, as bytes.
+    copies: Vec<(Vec<u8>, Vec<u8>)>,
+    is_slice: bool,
+    deletes: u64,
+    files: u64,
+}
+
+/// What is remembered about the push under way.
+#[derive(Debug, Default)]
+pub(super) struct Pushing {
+    missing: HashSet<ObjectId>,
+    tries: u32,
+}
+
+pub(super) fn load(state: &State) -> Result<Option<Pending>, FolderError> {
+    let Some(record) = state.snapshot()?.value(RECORD)? else {
+        return Ok(None);
+    };
+    serde_json::from_slice(&record)
+        .map(Some)
+        .or(Err(FolderError::Damaged("unsent revision")))
+}
+
+impl Folder {
+    /// Makes the compared edits a revision, keeps it and hands it out.
+    pub(super) fn push(
+        &mut self,
+        now: Now,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Option<Input>, FolderError> {
+        let Some(ready) = self.compare.ready.take() else {
+            return Ok(Some(Input::PushDropped));
+        };
+        for conflict in &ready.comparison.conflicts {
+            let (path, copy) = (conflict.path.clone(), conflict.copy.clone());
+            out.push(FolderEffect::Notice(Notice::Conflict { path, copy }));
+        }
+        let pending = self.make_pending(&ready, now)?;
+        self.push = Pushing::default();
+        let record =
+            serde_json::to_vec(&pending).or(Err(FolderError::Damaged("unsent revision")))?;
+        self.parts
+            .state
+            .update(Durability::Lazy, |tx| tx.set_value(RECORD, Some(&record)))?;
+        self.is_durable = false;
+        self.send(&pending, false, out)
+    }
+
+    /// Hands the kept revision out again.
+    pub(super) fn resend(
+        &mut self,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Option<Input>, FolderError> {
+        match load(&self.parts.state)? {
+            Some(pending) => self.send(&pending, true, out),
+            None => Ok(Some(Input::PushDropped)),
+        }
+    }
+
+    fn make_pending(&self, ready: &Ready, now: Now) -> Result<Pending, FolderError> {
+        let comparison = &ready.comparison;
+        let state = &self.parts.state;
+        let changed = changed::changed(
+            &**state,
+            Some(&ready.head_root),
+            &comparison.target,
+            &comparison.moves,
+        )?;
+        let slice = slice_of(&changed.files);
+        let is_slice = slice.len() < changed.files.len() && comparison.conflicts.is_empty();
+        let (root, synced_after) = if is_slice {
+            self.cut_slice(ready, slice)?
+        } else {
+            (comparison.target, comparison.masked)
+        };
+        let mut moves = if is_slice {
+            Vec::new()
+        } else {
+            comparison.moves.clone()
+        };
+        moves.truncate(limits::REVISION_MOVES);
+        let revision = Revision {
+            root,
+            parents: ready.head.iter().map(|head| head.revision).collect(),
+            author: self.parts.agent.clone(),
+            time: now.time,
+            is_approved: self.holds.is_approved && !comparison.deleted.is_empty(),
+            moves,
+        };
+        let copies = comparison.conflicts.iter();
+        let bytes = |path: &RelPath| path.as_bytes().to_vec();
+        Ok(Pending {
+            revision: revision.to_bytes(),
+            head_root: ready.head_root,
+            synced_after,
+            copies: copies.map(|c| (bytes(&c.copy), bytes(&c.path))).collect(),
+            is_slice,
+            deletes: if is_slice {
+                0
+            } else {
+                comparison.deleted.len() as u64
+            },
+            files: slice.len() as u64,
+        })
+    }
+
+    /// Returns the head with only these files of the target, and the synced tree with only these files of the folder.
+    fn cut_slice(
+        &self,
+        ready: &Ready,
+        files: &[ChangedFile],
+    ) -> Result<(ObjectId, ObjectId), FolderError> {
+        let state = &self.parts.state;
+        let synced = state.snapshot()?.roots()?.synced;
+        let edits: Edits = files
+            .iter()
+            .map(|file| (file.path.clone(), Some(Entry::File(file.now))))
+            .collect();
+        let mut overlay = Overlay::new(&**state);
+        let root = tree::edit(&mut overlay, &ready.head_root, &edits)?;
+        let synced = tree::edit(&mut overlay, &synced, &edits)?;
+        let new = overlay.into_new();
+        state.update(Durability::Lazy, |tx| tx.put_nodes(&new))?;
+        Ok((root, synced))
+    }
+
+    /// Hands out a revision with all that the service may lack. `is_repeat`: it may be there already, so what cannot be
+    /// read any more is left out and the service decides.
+    fn send(
+        &mut self,
+        pending: &Pending,
+        is_repeat: bool,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Option<Input>, FolderError> {
+        let revision = Revision::decode(&pending.revision)?;
+        let items = self.items(pending, &revision)?;
+        let total: u64 = items.iter().map(|item| item.bytes).sum();
+        let mut request = PushRequest {
+            id: RevisionId::of(&pending.revision),
+            revision: pending.revision.clone(),
+            objects: Vec::new(),
+            bulk: Vec::new(),
+        };
+        // Nodes are counted at their largest, so that one pack always holds what is sent inline.
+        if total as usize <= INLINE_BYTES
+            || items.iter().all(|item| item.at.is_none()) && items.len() < 256
+        {
+            for item in &items {
+                match self.read_item(item)? {
+                    Some(object) => request.objects.push(object),
+                    None if is_repeat => {}
+                    None => return self.give_up(item).map(Some),
+                }
+            }
+        } else {
+            request.bulk = items;
+        }
+        out.push(FolderEffect::Push(Box::new(request)));
+        Ok(None)
+    }
+
+    /// A file is not what the revision says any more: the revision was never sent, so it is made anew.
+    fn give_up(&mut self, item: &SourceItem) -> Result<Input, FolderError> {
+        self.drop_pending()?;
+        let stale = item.at.iter().map(|(path, _)| path.clone()).collect();
+        Ok(Input::PushImpossible { stale })
+    }
+
+    fn drop_pending(&mut self) -> Result<(), FolderError> {
+        self.parts
+            .state
+            .update(Durability::Lazy, |tx| tx.set_value(RECORD, None))?;
+        self.push = Pushing::default();
+        self.is_durable = false;
+        Ok(())
+    }
+
+    /// Returns the objects to send: what the revision has beyond the head, and what the service asked for.
+    fn items(
+        &self,
+        pending: &Pending,
+        revision: &Revision,
+    ) -> Result<Vec<SourceItem>, FolderError> {
+        let state = &*self.parts.state;
+        let mut changed = changed::changed(
+            state,
+            Some(&pending.head_root),
+            &revision.root,
+            &revision.moves,
+        )?;
+        if !self.push.missing.is_empty() {
+            let all = changed::changed(state, None, &revision.root, &[])?;
+            let nodes = all
+                .nodes
+                .into_iter()
+                .filter(|(_, id)| self.push.missing.contains(id));
+            changed.nodes.extend(nodes);
+            changed.files.extend(
+                all.files
+                    .into_iter()
+                    .map(|file| ChangedFile { was: None, ..file }),
+            );
+        }
+        let mut seen = HashSet::new();
+        let mut items = node_items(&changed, &mut seen);
+        let copies: BTreeMap<&[u8], &[u8]> = pending
+            .copies
+            .iter()
+            .map(|(copy, path)| (copy.as_slice(), path.as_slice()))
+            .collect();
+        for file in &changed.files {
+            let original = copies
+                .get(file.path.as_bytes())
+                .and_then(|path| RelPath::parse(path).ok());
+            let path = original.unwrap_or_else(|| file.path.clone());
+            chunk_items(state, file, &path, &mut |item| {
+                let is_wanted = self.push.missing.is_empty()
+                    || self.push.missing.contains(&item.id)
+                    || file.was.is_some();
+                if is_wanted && seen.insert(item.id) {
+                    items.push(item);
+                }
+            })?;
+        }
+        Ok(items)
+    }
+
+    fn read_item(&self, item: &SourceItem) -> Result<Option<Object>, FolderError> {
+        Ok(read_item(&self.parts, item))
+    }
+
+    /// Takes the answer to a push.
+    pub(super) fn pushed(
+        &mut self,
+        answer: Result<CommitAnswer, NetFailure>,
+        _now: Now,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Option<Input>, FolderError> {
+        let Some(pending) = load(&self.parts.state)? else {
+            return Ok(Some(Input::PushDropped));
+        };
+        match answer {
+            Ok(answer) => self.acknowledged(&pending, &answer, out).map(Some),
+            Err(NetFailure::Missing(ids)) => {
+                self.push.tries += 1;
+                let is_news = ids.iter().any(|id| !self.push.missing.contains(id));
+                if !is_news || self.push.tries > MISSING_MAX {
+                    self.drop_pending()?;
+                    return Ok(Some(Input::PushImpossible { stale: Vec::new() }));
+                }
+                self.push.missing.extend(ids);
+                self.send(&pending, true, out)
+            }
+            Err(NetFailure::Gone) => {
+                self.drop_pending()?;
+                Ok(Some(Input::PushImpossible {
+                    stale: vec![RelPath::root()],
+                }))
+            }
+            Err(NetFailure::BaseUnknown) => {
+                self.drop_pending()?;
+                Ok(Some(Input::Failed(Failure::BaseLost)))
+            }
+            Err(NetFailure::Retry(after)) => Ok(Some(Input::Failed(Failure::Retry(after)))),
+            Err(NetFailure::Unreachable) => Ok(Some(Input::Failed(Failure::Unreachable))),
+            Err(NetFailure::Refused(reason)) => {
+                out.push(FolderEffect::Notice(Notice::Trouble(reason)));
+                Ok(Some(Input::Failed(Failure::Retry(
+                    std::time::Duration::from_secs(5),
+                ))))
+            }
+        }
+    }
+
+    fn acknowledged(
+        &mut self,
+        pending: &Pending,
+        answer: &CommitAnswer,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Input, FolderError> {
+        let revision = Revision::decode(&pending.revision)?;
+        let id = RevisionId::of(&pending.revision);
+        let base = Head {
+            epoch: answer.head.epoch,
+            seq: answer.seq,
+            revision: id,
+        };
+        let state = &self.parts.state;
+        let roots = state.snapshot()?.roots()?;
+        state.update(Durability::Lazy, |tx| {
+            tx.set_base(Some(&base))?;
+            tx.set_roots(&Roots {
+                synced: pending.synced_after,
+                ..roots
+            })?;
+            tx.set_value(RECORD, None)
+        })?;
+        self.is_durable = false;
+        self.push = Pushing::default();
+        if !pending.is_slice {
+            self.local_moves.clear();
+        }
+        self.holds.went_out(pending.deletes);
+        if answer.outcome == CommitOutcome::Head || answer.head.revision == id {
+            let known = Known {
+                revision: id,
+                root: revision.root,
+                is_approved: revision.is_approved,
+            };
+            self.remember_head(known, Vec::new())?;
+        }
+        out.push(FolderEffect::Notice(Notice::Pushed {
+            revision: id,
+            files: pending.files,
+        }));
+        Ok(Input::Pushed { head: answer.head })
+    }
+}
+
+fn slice_of(files: &[ChangedFile]) -> &[ChangedFile] {
+    let mut bytes = 0;
+    let fits = |file: &&ChangedFile| {
+        bytes += file.now.size;
+        bytes <= SLICE_BYTES
+    };
+    let count = files.iter().take(SLICE_FILES).take_while(fits).count();
+    &files[..count.max(1).min(files.len())]
+}
+
+fn node_items(changed: &Changed, seen: &mut HashSet<ObjectId>) -> Vec<SourceItem> {
+    let new = changed.nodes.iter().filter(|(_, id)| seen.insert(*id));
+    new.map(|(kind, id)| SourceItem {
+        kind: *kind,
+        id: *id,
+        bytes: limits::NODE_TARGET_BYTES as u64,
+        at: None,
+    })
+    .collect()
+}
+
+/// Names the chunks of a file that its old version does not have.
+fn chunk_items(
+    nodes: &dyn Nodes,
+    file: &ChangedFile,
+    path: &RelPath,
+    add: &mut dyn FnMut(SourceItem),
+) -> Result<(), FolderError> {
+    let old: HashSet<ObjectId> = match file.was {
+        Some(was) if matches!(was.content, Content::List(_)) => {
+            let runs = filelist::read_file(nodes, &was.content, was.size)?;
+            runs.iter().filter_map(chunk_of).map(|(id, _)| id).collect()
+        }
+        _ => HashSet::new(),
+    };
+    let mut offset = 0;
+    for run in filelist::read_file(nodes, &file.now.content, file.now.size)? {
+        if let Some((id, bytes)) = chunk_of(&run)
+            && !old.contains(&id)
+        {
+            let at = Some((path.clone(), offset));
+            add(SourceItem {
+                kind: ObjectKind::Chunk,
+                id,
+                bytes,
+                at,
+            });
+        }
+        offset += run.bytes();
+    }
+    Ok(())
+}
+
+fn chunk_of(run: &Run) -> Option<(ObjectId, u64)> {
+    match run {
+        Run::Chunk { id, bytes } => Some((*id, *bytes)),
+        Run::Hole { .. } => None,
+    }
+}
+
+/// Reads an object for sending and verifies it; `None` if it is not what it was.
+pub fn read_item(parts: &super::Parts, item: &SourceItem) -> Option<Object> {
+    let bytes = match &item.at {
+        None => parts.state.node(item.kind, &item.id).ok()?.to_bytes(),
+        Some((path, offset)) => read_range(parts, path, *offset, item.bytes)?,
+    };
+    let object = Object::new(item.kind, bytes);
+    (object.id == item.id).then_some(object)
+}
+
+fn read_range(parts: &super::Parts, path: &RelPath, offset: u64, bytes: u64) -> Option<Vec<u8>> {
+    let file = parts.files.open(Place::Tree(path)).ok()?;
+    let mut buffer = vec![0; usize::try_from(bytes).ok()?];
+    let mut done = 0;
+    while done < buffer.len() {
+        match file
+            .read_at(offset + done as u64, &mut buffer[done..])
+            .ok()?
+        {
+            0 => return None,
+            count => done += count,
+        }
+    }
+    // A file that grew has another content, which a one-chunk file shows only by its length.
+    Some(buffer)
+}

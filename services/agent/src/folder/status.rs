@@ -1,0 +1,100 @@
+//! What a folder tells of itself, for `status`.
+
+use fsync_core::conflict;
+use fsync_core::exception::Exception;
+use fsync_core::node::Entry;
+use fsync_core::path::RelPath;
+use fsync_core::plan::{self, Skip};
+use fsync_core::tree;
+use fsync_core::wire::Head;
+
+use super::{Folder, FolderError};
+
+/// How a folder stands.
+#[derive(Debug, Clone, Default)]
+pub struct FolderStatus {
+    /// The base.
+    pub base: Option<Head>,
+    /// Files and links in the folder.
+    pub files: u64,
+    /// Paths that differ from the synced tree or wait to be acknowledged.
+    pub unsent: u64,
+    /// All exceptions.
+    pub exceptions: Vec<(RelPath, Exception)>,
+    /// Deletes of this folder that are held.
+    pub held_out: u64,
+    /// Deletes of others that are held.
+    pub held_in: u64,
+    /// What is wrong with the root.
+    pub root_problem: Option<String>,
+}
+
+/// A conflict copy in the folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// Where it stands.
+    pub path: RelPath,
+    /// What it is.
+    pub entry: Entry,
+}
+
+impl Folder {
+    /// Returns how the folder stands; costs what is unsent and excepted.
+    ///
+    /// # Errors
+    /// [`FolderError`] of the state.
+    pub fn status(&self) -> Result<FolderStatus, FolderError> {
+        let state = &*self.parts.state;
+        let snapshot = state.snapshot()?;
+        let roots = snapshot.roots()?;
+        let exceptions = snapshot.exceptions_within(&RelPath::root())?;
+        let mut status = FolderStatus {
+            base: snapshot.base()?,
+            files: snapshot.tracked()?,
+            root_problem: self.root_problem.map(|problem| problem.to_string()),
+            ..FolderStatus::default()
+        };
+        let skip: Skip = exceptions.iter().map(|(path, _)| path.clone()).collect();
+        let steps = plan::plan(
+            state,
+            (&roots.synced, &roots.working),
+            &self.local_moves,
+            &skip,
+        )?;
+        status.unsent = steps.len() as u64;
+        for (path, _) in exceptions
+            .iter()
+            .filter(|(_, exception)| *exception == Exception::Held)
+        {
+            if snapshot.row_at(path)?.is_some() {
+                status.held_in += 1;
+            } else {
+                status.held_out += 1;
+            }
+        }
+        status.exceptions = exceptions;
+        Ok(status)
+    }
+
+    /// Returns the conflict copies in the folder; walks the tree.
+    ///
+    /// # Errors
+    /// [`FolderError`] of the state.
+    pub fn conflict_copies(&self) -> Result<Vec<Copy>, FolderError> {
+        let state = &*self.parts.state;
+        let working = state.snapshot()?.roots()?.working;
+        let mut copies = Vec::new();
+        tree::walk(state, &working, &mut |path, entry| {
+            let is_copy = path
+                .split_last()
+                .is_some_and(|(_, name)| conflict::is_conflict_copy(&name));
+            if is_copy {
+                copies.push(Copy {
+                    path: path.clone(),
+                    entry: *entry,
+                });
+            }
+        })?;
+        Ok(copies)
+    }
+}

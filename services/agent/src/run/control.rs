@@ -1,0 +1,207 @@
+//! What the verbs ask of a running agent.
+
+use std::path::Path;
+
+use fsync_core::conflict::CONFLICT_MARK;
+use fsync_core::node::Entry;
+use fsync_core::path::{Name, RelPath};
+use fsync_core::revision::Timestamp;
+
+use super::driver::Driver;
+use super::{RunError, history, restore};
+use crate::control::protocol::ConflictCopy;
+use crate::control::status::{Counts, ExceptionItem, Hold, HoldKind, LISTED_EXCEPTIONS};
+use crate::control::{Command, Failure, FailureKind, PathText, Request, Response, Status};
+use crate::folder::{Copy, FolderInput};
+
+/// Numbers of the holds that can exist.
+const HOLD_ROOT: u64 = 1;
+const HOLD_OUT: u64 = 2;
+const HOLD_IN: u64 = 3;
+
+impl Driver {
+    /// Carries out a request, or starts what will.
+    pub(super) fn command(&mut self, command: Command) -> Result<(), RunError> {
+        let Command { request, reply } = command;
+        let response = match request {
+            Request::Status => Response::Status(Box::new(self.status()?)),
+            Request::Flush => {
+                let id = self.next_flush;
+                self.next_flush += 1;
+                self.flushes.insert(id, reply);
+                return self.feed(FolderInput::Flush(id));
+            }
+            Request::Log { path, limit } => {
+                let net = self.net.clone();
+                let path = path.map(|path| path.0);
+                let answer = async move { history::log(&net.http, path, limit).await };
+                self.answer_later("log", answer, reply);
+                return Ok(());
+            }
+            Request::Restore { path, at } => {
+                let net = self.net.clone();
+                let answer = async move { restore::restore(&net, path.0, at).await };
+                self.answer_later("restore", answer, reply);
+                return Ok(());
+            }
+            Request::Conflicts => {
+                let copies = self.folder.conflict_copies()?;
+                Response::Conflicts {
+                    items: copies.iter().map(item_of).collect(),
+                }
+            }
+            Request::Approve { hold } => self.release(hold, FolderInput::Approve)?,
+            Request::Reject { hold } => self.release(hold, FolderInput::Reject)?,
+        };
+        // The verb may be gone; then nobody reads the answer.
+        drop(reply.send(response));
+        Ok(())
+    }
+
+    fn answer_later(
+        &self,
+        name: &'static str,
+        answer: impl Future<Output = Response> + Send + 'static,
+        reply: tokio::sync::oneshot::Sender<Response>,
+    ) {
+        let task = async move { drop(reply.send(answer.await)) };
+        drop(self.net.shutdown.spawn(name, task));
+    }
+
+    fn release(&mut self, hold: Option<u64>, input: FolderInput) -> Result<Response, RunError> {
+        let holds: Vec<u64> = self.holds()?.iter().map(|hold| hold.id).collect();
+        let released: Vec<u64> = holds
+            .iter()
+            .copied()
+            .filter(|id| hold.is_none_or(|wanted| wanted == *id))
+            .collect();
+        if released.is_empty() {
+            let which = hold.map_or_else(
+                || "nothing is held".to_owned(),
+                |id| format!("there is no hold {id}"),
+            );
+            let message = format!("{which}; `fsync-agent status` lists the holds");
+            return Ok(Response::Failed(Failure::new(
+                FailureKind::Refused,
+                message,
+            )));
+        }
+        if released == [HOLD_ROOT] && matches!(input, FolderInput::Reject) {
+            let message = "a changed root cannot be taken back from here: put the folder back as it was, \
+                           then run `fsync-agent sync` again";
+            return Ok(Response::Failed(Failure::new(
+                FailureKind::Refused,
+                message,
+            )));
+        }
+        self.feed(input)?;
+        Ok(Response::Released { holds: released })
+    }
+
+    /// Returns what waits for the user.
+    pub(super) fn holds(&self) -> Result<Vec<Hold>, RunError> {
+        let status = self.folder.status()?;
+        let dir = &self.options.claim.dir;
+        let mut holds = Vec::new();
+        let mut add = |id, kind, reason: String, paths| {
+            let mut hold = Hold::new(id, kind, reason, dir);
+            hold.paths = paths;
+            holds.push(hold);
+        };
+        if let Some(reason) = status.root_problem {
+            add(HOLD_ROOT, HoldKind::Root, reason, 0);
+        }
+        if status.held_out > 0 {
+            let reason = format!(
+                "{} files vanished here; their deletes are not sent",
+                status.held_out
+            );
+            add(HOLD_OUT, HoldKind::DeletesOut, reason, status.held_out);
+        }
+        if status.held_in > 0 {
+            let reason = format!(
+                "{} files were deleted elsewhere; they are kept here",
+                status.held_in
+            );
+            add(HOLD_IN, HoldKind::DeletesIn, reason, status.held_in);
+        }
+        Ok(holds)
+    }
+
+    fn status(&self) -> Result<Status, RunError> {
+        let folder = self.folder.status()?;
+        let holds = self.holds()?;
+        let head = self.folder.engine().head();
+        let behind = match (head, folder.base) {
+            (Some(head), Some(base)) if head.epoch == base.epoch => {
+                head.seq.0.saturating_sub(base.seq.0)
+            }
+            (Some(head), None) => head.seq.0,
+            _ => 0,
+        };
+        let config = &self.options.claim.config;
+        let listed = folder.exceptions.iter().take(LISTED_EXCEPTIONS);
+        Ok(Status {
+            dir: self.options.claim.dir.clone(),
+            tree: self.tree(),
+            server: self.net.http.server().clone(),
+            agent: config.agent.clone(),
+            state: self.word(),
+            reason: folder.root_problem.clone(),
+            is_connected: self.is_connected,
+            head,
+            base: folder.base,
+            counts: Counts {
+                files: folder.files,
+                bytes: 0,
+                unsent: folder.unsent,
+                behind,
+            },
+            exceptions: listed
+                .map(|(path, exception)| ExceptionItem {
+                    path: PathText(path.clone()),
+                    exception: exception.clone(),
+                })
+                .collect(),
+            exception_count: folder.exceptions.len() as u64,
+            holds,
+            conflicts: self.folder.conflict_copies()?.len() as u64,
+            transfer: None,
+            trash: crate::progress::Amount::default(),
+        })
+    }
+}
+
+fn item_of(copy: &Copy) -> ConflictCopy {
+    let (bytes, modified) = match copy.entry {
+        Entry::File(file) => (
+            file.size,
+            u64::try_from(file.mtime.0 / 1_000_000).unwrap_or(0),
+        ),
+        _ => (0, 0),
+    };
+    let (original, agent) =
+        parse_name(&copy.path).unwrap_or_else(|| (copy.path.clone(), String::new()));
+    ConflictCopy {
+        path: PathText(original),
+        copy: PathText(copy.path.clone()),
+        agent,
+        bytes,
+        modified: Timestamp(modified),
+    }
+}
+
+/// Reads the original path and the agent out of `stem (conflicted copy AGENT TIME).ext`.
+fn parse_name(path: &RelPath) -> Option<(RelPath, String)> {
+    let (dir, name) = path.split_last()?;
+    let name = name.to_string_lossy().into_owned();
+    let start = name.find(CONFLICT_MARK)?;
+    let end = start + name[start..].find(')')?;
+    let agent = name[start + CONFLICT_MARK.len()..end]
+        .split(' ')
+        .next()?
+        .to_owned();
+    let original = format!("{}{}", name[..start].trim_end(), &name[end + 1..]);
+    let original = Name::new(Path::new(&original).as_os_str().as_encoded_bytes()).ok()?;
+    Some((dir.join(&original), agent))
+}

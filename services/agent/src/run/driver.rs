@@ -1,0 +1,277 @@
+//! The sync thread: feeds the folder, hands out its effects, keeps its time.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use fsync_core::clock::Moment;
+use fsync_core::engine::Activity;
+use fsync_core::label::TreeKey;
+use fsync_core::wire::{Cursor, Presence};
+use tokio::sync::mpsc::Receiver;
+use tokio::sync::oneshot;
+
+use super::net::Net;
+use super::{Clock, Event, ONCE_CONNECT, Options, Outcome, RunError};
+use crate::client::socket::Socket;
+use crate::control::{Response, State as Word};
+use crate::folder::{Folder, FolderEffect, FolderInput, Notice};
+use crate::progress::{Amount, Event as Shown, Stage};
+
+/// See the module's head.
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) folder: Folder,
+    pub(super) net: Net,
+    pub(super) options: Options,
+    pub(super) activity: Activity,
+    pub(super) is_connected: bool,
+    pub(super) flushes: BTreeMap<u64, oneshot::Sender<Response>>,
+    pub(super) next_flush: u64,
+    socket: Socket,
+    clock: Clock,
+    wake: Option<Moment>,
+    next_subscribe: u64,
+}
+
+enum Woken {
+    Event(Event),
+    Tick,
+    Stop,
+}
+
+impl Driver {
+    pub(super) fn new(
+        folder: Folder,
+        net: Net,
+        socket: Socket,
+        clock: Clock,
+        options: Options,
+    ) -> Self {
+        Self {
+            folder,
+            net,
+            options,
+            activity: Activity::Offline,
+            is_connected: false,
+            flushes: BTreeMap::new(),
+            next_flush: 1,
+            socket,
+            clock,
+            wake: None,
+            next_subscribe: 1,
+        }
+    }
+
+    /// Runs until the folder is in step (once), or it is told to stop.
+    pub(super) fn run(
+        mut self,
+        mut queue: Receiver<Event>,
+        effects: Vec<FolderEffect>,
+    ) -> Result<Outcome, RunError> {
+        let give_up = Instant::now() + ONCE_CONNECT;
+        self.dispatch_all(effects)?;
+        loop {
+            if let Some(outcome) = self.once_outcome(give_up)? {
+                self.folder.parts().state.make_durable()?;
+                return Ok(outcome);
+            }
+            match self.next(&mut queue, give_up) {
+                Woken::Event(Event::Input(input)) => self.feed(input)?,
+                Woken::Event(Event::Command(command)) => self.command(command)?,
+                Woken::Event(Event::Denied(reason)) => return Err(RunError::Denied(reason)),
+                Woken::Tick => {
+                    self.wake = None;
+                    self.feed(FolderInput::Tick)?;
+                }
+                Woken::Stop => {
+                    self.folder.parts().state.make_durable()?;
+                    return Ok(Outcome::Stopped);
+                }
+            }
+        }
+    }
+
+    fn next(&self, queue: &mut Receiver<Event>, give_up: Instant) -> Woken {
+        let wake = self.wake.map(|at| self.clock.instant(at));
+        let give_up = (self.options.is_once && !self.is_connected).then_some(give_up);
+        let until = wake.into_iter().chain(give_up).min();
+        let stop = self.net.shutdown.token();
+        tokio::runtime::Handle::current().block_on(async {
+            let pause = async {
+                match until {
+                    Some(at) => tokio::time::sleep_until(at.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => Woken::Stop,
+                event = queue.recv() => event.map_or(Woken::Stop, Woken::Event),
+                () = pause => Woken::Tick,
+            }
+        })
+    }
+
+    /// Gives the folder one input and hands out what it wants.
+    pub(super) fn feed(&mut self, input: FolderInput) -> Result<(), RunError> {
+        match &input {
+            FolderInput::Connected => self.connection(true),
+            FolderInput::Disconnected => self.connection(false),
+            _ => {}
+        }
+        let effects = self.folder.handle(input, self.clock.now())?;
+        self.dispatch_all(effects)
+    }
+
+    fn connection(&mut self, is_up: bool) {
+        let was_up = std::mem::replace(&mut self.is_connected, is_up);
+        let server = self.options.claim.config.server.clone();
+        match (was_up, is_up) {
+            (false, true) => self.options.progress.report(&Shown::Connected { server }),
+            (true, false) => self
+                .options
+                .progress
+                .report(&Shown::Disconnected { server }),
+            _ => {}
+        }
+    }
+
+    fn dispatch_all(&mut self, effects: Vec<FolderEffect>) -> Result<(), RunError> {
+        for effect in effects {
+            self.dispatch(effect);
+        }
+        // What was handed out is on its way by now: the disk works while the network does.
+        self.folder.settle()?;
+        Ok(())
+    }
+
+    fn dispatch(&mut self, effect: FolderEffect) {
+        match effect {
+            FolderEffect::Subscribe { base } => {
+                let id = self.next_subscribe;
+                self.next_subscribe += 1;
+                let cursor = Cursor {
+                    tree: self.tree(),
+                    base,
+                };
+                if self.socket.subscribe(id, vec![cursor]).is_err() {
+                    tracing::debug!("the socket is busy; subscribing again later");
+                }
+            }
+            FolderEffect::Fetch(request) => self.net.fetch(request),
+            FolderEffect::Push(request) => self.net.push(*request),
+            FolderEffect::GetChunks { batch, wanted } => self.net.get_chunks(batch, wanted),
+            FolderEffect::Flushed(id) => {
+                if let Some(reply) = self.flushes.remove(&id) {
+                    let head = self.folder.engine().head();
+                    // The verb may be gone; then nobody waits.
+                    drop(reply.send(Response::Flushed { head }));
+                }
+            }
+            FolderEffect::Show(activity) => self.show(activity),
+            FolderEffect::Notice(notice) => self.notice(&notice),
+            FolderEffect::WakeAt(at) => self.wake = Some(at),
+        }
+    }
+
+    pub(super) fn tree(&self) -> TreeKey {
+        self.net.http.tree().clone()
+    }
+
+    fn show(&mut self, activity: Activity) {
+        self.activity = activity;
+        let state = self.word();
+        self.options.progress.report(&Shown::State {
+            state,
+            reason: String::new(),
+        });
+        let presence = Presence {
+            tree: self.tree(),
+            agent: self.options.claim.config.agent.clone(),
+            state: state.as_str().to_owned(),
+        };
+        if self.is_connected && self.socket.presence(presence).is_err() {
+            tracing::debug!("presence was not sent");
+        }
+    }
+
+    /// Returns the state in one word.
+    pub(super) fn word(&self) -> Word {
+        match self.activity {
+            Activity::InStep => Word::InStep,
+            Activity::Syncing => Word::Syncing,
+            Activity::Offline => Word::Offline,
+            Activity::RootHeld => Word::Held,
+        }
+    }
+
+    fn notice(&self, notice: &Notice) {
+        let dir = crate::control::status::shell_quoted(&self.options.claim.dir.to_string_lossy());
+        let message = match notice {
+            Notice::Applying { done, total, bytes } => {
+                let done = Amount {
+                    items: *done,
+                    bytes: *bytes,
+                };
+                let total = Some(Amount {
+                    items: *total,
+                    bytes: 0,
+                });
+                let stage = Stage::Download;
+                self.options
+                    .progress
+                    .report(&Shown::Progress { stage, done, total });
+                return;
+            }
+            Notice::Applied { paths } => {
+                tracing::info!(paths, "applied");
+                return;
+            }
+            Notice::Pushed { revision, files } => {
+                tracing::info!(%revision, files, "pushed");
+                return;
+            }
+            Notice::Conflict { path, copy } => {
+                format!("conflict: both versions of {path} are kept, this folder's as {copy}")
+            }
+            Notice::Held { files } => format!(
+                "held: deletes of {files} files wait for you; let them happen with \
+                 `fsync-agent approve {dir}`, take them back with `fsync-agent reject {dir}`"
+            ),
+            Notice::RootHeld { reason } => format!(
+                "held: {reason}; nothing moves in either direction. Put it back, or accept it as it is with \
+                 `fsync-agent approve {dir}`"
+            ),
+            Notice::Problem { path, reason } => format!("{path}: {reason}; all else goes on"),
+            Notice::Trouble(message) => message.clone(),
+        };
+        self.options.progress.report(&Shown::Notice { message });
+    }
+
+    fn once_outcome(&self, give_up: Instant) -> Result<Option<Outcome>, RunError> {
+        if !self.options.is_once {
+            return Ok(None);
+        }
+        let holds = match self.activity {
+            Activity::RootHeld | Activity::InStep => self.holds()?,
+            _ if !self.is_connected && Instant::now() >= give_up => {
+                let server = self.net.http.server().as_str();
+                let seconds = ONCE_CONNECT.as_secs();
+                return Ok(Some(Outcome::Unreachable(format!(
+                    "no connection to {server} within {seconds} s; check the address and the network"
+                ))));
+            }
+            _ => return Ok(None),
+        };
+        if holds.is_empty() {
+            return Ok(Some(Outcome::InStep));
+        }
+        let lines = holds.iter().map(|hold| {
+            format!(
+                "held: {}; let it happen: {}; take it back: {}",
+                hold.reason, hold.approve, hold.reject
+            )
+        });
+        Ok(Some(Outcome::Held(lines.collect::<Vec<_>>().join("\n"))))
+    }
+}
