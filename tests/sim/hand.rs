@@ -1,0 +1,443 @@
+//! A user at a simulated machine: random edits in a small name space, and a record of what was written and destroyed.
+//!
+//! Guarantees: every content is unique, so it can be looked for at the end. A content counts as destroyed only if a user
+//! overwrote or deleted the file that held it; whatever an agent does must keep it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fsync_agent::files::Place;
+use fsync_core::engine::changes::ChangeKind;
+use fsync_core::id::{ObjectId, ObjectKind};
+use fsync_core::path::{Name, RelPath};
+
+use super::inodes::{Body, Bytes, Ino};
+use super::rng::Rng;
+use super::volume::Volume;
+
+/// Names of everything: few, so that clashes are common.
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "f.txt", "g"];
+/// Deepest path that a user makes.
+const DEPTH: u64 = 3;
+/// Above this many paths a user rather removes than adds.
+const PATHS_ENOUGH: usize = 40;
+
+/// What all users of a world wrote and destroyed.
+#[derive(Debug, Clone, Default)]
+pub struct Story(Arc<Mutex<Told>>);
+
+/// The record itself.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Contents and what is known of them, for people.
+    pub written: BTreeMap<ObjectId, String>,
+    /// Contents that a user destroyed, on any machine.
+    pub destroyed: BTreeSet<ObjectId>,
+    /// One line per thing that happened; the world takes them.
+    pub lines: Vec<String>,
+    serial: u64,
+}
+
+impl Story {
+    /// Returns the record.
+    pub fn told(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names a content as the record does.
+pub fn content_id(bytes: &[u8]) -> ObjectId {
+    ObjectId::of(ObjectKind::Chunk, bytes)
+}
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Hand {
+    /// Decides what the user does.
+    pub rng: Rng,
+    /// Whose hand it is.
+    pub name: String,
+    story: Story,
+    /// A file that a program holds open, to write into it later.
+    held: Option<Ino>,
+}
+
+fn pick_name(rng: &mut Rng) -> Name {
+    let name = rng.pick(&NAMES).copied().unwrap_or("a");
+    Name::new(name.as_bytes()).expect("the names are valid")
+}
+
+impl Hand {
+    /// Makes a user.
+    pub fn new(name: &str, rng: Rng, story: Story) -> Self {
+        Self {
+            rng,
+            name: name.to_owned(),
+            story,
+            held: None,
+        }
+    }
+
+    /// Does one thing.
+    pub fn act(&mut self, volume: &mut Volume) {
+        let paths = volume.paths();
+        let roll = self.rng.below(100);
+        let is_full = paths.len() > PATHS_ENOUGH;
+        match roll {
+            0..24 if !is_full => self.create(volume),
+            0..38 => self.rewrite(volume, &paths),
+            38..46 => self.save_as_editor(volume, &paths),
+            46..54 => self.append(volume, &paths),
+            54..72 => self.rename(volume, &paths),
+            72..80 => self.remove(volume, &paths),
+            80..86 => self.make_dir(volume),
+            86..90 => self.link(volume),
+            90..94 => self.chmod(volume, &paths),
+            94..96 => self.truncate(volume, &paths),
+            96..98 => self.hold(volume, &paths),
+            _ => self.write_late(volume),
+        }
+    }
+
+    /// Ends what is still open.
+    pub fn let_go(&mut self, volume: &mut Volume) {
+        if let Some(ino) = self.held.take() {
+            volume.inodes.close(ino);
+        }
+    }
+
+    fn tell(&self, line: &str) {
+        let line = format!("{} {line}", self.name);
+        self.story.told().lines.push(line);
+    }
+
+    fn content(&mut self, what: &str) -> Vec<u8> {
+        let serial = {
+            let mut told = self.story.told();
+            told.serial += 1;
+            told.serial
+        };
+        let mut bytes = format!("{} {serial} {what}\n", self.name).into_bytes();
+        let more = match self.rng.below(100) {
+            0 => self.rng.between(70_000, 200_000),
+            1..5 => self.rng.between(1_000, 40_000),
+            _ => self.rng.below(40),
+        };
+        while (bytes.len() as u64) < more {
+            bytes.extend_from_slice(&self.rng.next().to_le_bytes());
+        }
+        bytes
+    }
+
+    fn wrote(&self, bytes: &[u8], what: &str) {
+        if !bytes.is_empty() {
+            let line = format!("{}: {what}", self.name);
+            self.story
+                .told()
+                .written
+                .entry(content_id(bytes))
+                .or_insert(line);
+        }
+    }
+
+    fn destroys(&self, volume: &Volume, ino: Ino) {
+        match &volume.inodes.get(ino).body {
+            Body::File(bytes) => {
+                let id = content_id(&bytes.to_vec());
+                self.story.told().destroyed.insert(id);
+            }
+            Body::Dir(entries) => entries.values().for_each(|c| self.destroys(volume, *c)),
+            _ => {}
+        }
+    }
+
+    fn new_path(&mut self, volume: &Volume) -> RelPath {
+        let depth = self.rng.between(1, DEPTH);
+        let mut path = RelPath::root();
+        for _ in 0..depth {
+            path = path.join(&pick_name(&mut self.rng));
+            let is_new_or_file = volume.at(&path).is_none_or(|ino| !volume.is_dir(ino));
+            if is_new_or_file && self.rng.chance(700) {
+                break;
+            }
+        }
+        path
+    }
+
+    /// Makes the directories above a path; false if a file stands in the way.
+    fn make_way(&mut self, volume: &mut Volume, path: &RelPath) -> bool {
+        let Some(dir) = path.parent() else { return false };
+        if dir.is_root() {
+            return true;
+        }
+        match volume.at(&dir) {
+            Some(ino) => volume.is_dir(ino),
+            None => self.make_way(volume, &dir) && volume.user_dir(&dir),
+        }
+    }
+
+    fn create(&mut self, volume: &mut Volume) {
+        let path = self.new_path(volume);
+        if volume.at(&path).is_some_and(|ino| volume.is_dir(ino)) || !self.make_way(volume, &path) {
+            return;
+        }
+        let bytes = self.content("new");
+        self.write(volume, &path, &bytes, "writes");
+    }
+
+    fn write(&mut self, volume: &mut Volume, path: &RelPath, bytes: &[u8], how: &str) {
+        if let Some(ino) = volume.at(path) {
+            if !matches!(volume.inodes.get(ino).body, Body::File(_)) {
+                return;
+            }
+            self.destroys(volume, ino);
+        }
+        self.tell(&format!("{how} {path} {}", content_id(bytes).short()));
+        self.wrote(bytes, &format!("{how} {path}"));
+        volume.user_write(path, bytes);
+    }
+
+    fn rewrite(&mut self, volume: &mut Volume, paths: &[RelPath]) {
+        if let Some(path) = self.rng.pick(paths).cloned() {
+            let bytes = self.content("rewritten");
+            self.write(volume, &path, &bytes, "rewrites");
+        }
+    }
+
+    /// Saves as many editors do: a new file beside the old one, renamed over it.
+    fn save_as_editor(&mut self, volume: &mut Volume, paths: &[RelPath]) {
+        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some((dir, name)) = path.split_last() else { return };
+        let is_file = |ino: Ino| matches!(volume.inodes.get(ino).body, Body::File(_));
+        if !volume.at(&path).is_some_and(is_file) {
+            return;
+        }
+        let Ok(beside) = Name::new([name.as_bytes(), b"~new"].concat()) else { return };
+        let beside = dir.join(&beside);
+        let bytes = self.content("saved");
+        self.write(volume, &beside, &bytes, "saves");
+        if volume.at(&beside).is_some() {
+            self.rename_to(volume, &beside, &path);
+        }
+    }
+
+    fn append(&mut self, volume: &mut Volume, paths: &[RelPath]) {
+        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some(ino) = volume.at(&path) else { return };
+        let Body::File(old) = &volume.inodes.get(ino).body else { return };
+        let mut bytes = old.to_vec();
+        bytes.extend_from_slice(&self.content("appended"));
+        self.write(volume, &path, &bytes, "appends to");
+    }
+
+    fn truncate(&mut self, volume: &mut Volume, paths: &[RelPath]) {
+        if let Some(path) = self.rng.pick(paths).cloned() {
+            self.write(volume, &path, b"", "empties");
+        }
+    }
+
+    fn rename(&mut self, volume: &mut Volume, paths: &[RelPath]) {
+        let Some(from) = self.rng.pick(paths).cloned() else { return };
+        let to = match self.rng.chance(300) {
+            true => self.rng.pick(paths).cloned().unwrap_or_default(),
+            false => self.new_path(volume),
+        };
+        if to.is_root() || to.is_within(&from) || !self.make_way(volume, &to) {
+            return;
+        }
+        self.rename_to(volume, &from, &to);
+    }
+
+    fn rename_to(&mut self, volume: &mut Volume, from: &RelPath, to: &RelPath) {
+        let (Some(moved), there) = (volume.at(from), volume.at(to)) else { return };
+        if let Some(there) = there {
+            let is_full = volume.inodes.entries(there).is_some_and(|e| !e.is_empty());
+            if volume.is_dir(there) != volume.is_dir(moved) || is_full || from.is_within(to) {
+                return;
+            }
+            self.destroys(volume, there);
+        }
+        self.tell(&format!("renames {from} to {to}"));
+        volume.user_rename(from, to);
+    }
+
+    fn remove(&mut self, volume: &mut Volume, paths: &[RelPath]) {
+        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some(ino) = volume.at(&path) else { return };
+        self.destroys(volume, ino);
+        self.tell(&format!("removes {path}"));
+        volume.user_remove(&path);
+    }
+
+    fn make_dir(&mut self, volume: &mut Volume) {
+        let path = self.new_path(volume);
+        if self.make_way(volume, &path) && volume.user_dir(&path) {
+            self.tell(&format!("makes {path}/"));
+        }
+    }
+
+    fn link(&mut self, volume: &mut Volume) {
+        let path = self.new_path(volume);
+        if volume.at(&path).is_some() || !self.make_way(volume, &path) {
+            return;
+        }
+        let target = format!("../{}", self.rng.below(1000));
+        self.tell(&format!("links {path} -> {target}"));
+        volume.user_link(&path, target.as_bytes());
+    }
+
+    fn chmod(&mut self, volume: &mut Volume, paths: &[RelPath]) {
+        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some(ino) = volume.at(&path) else { return };
+        if matches!(volume.inodes.get(ino).body, Body::File(_)) {
+            self.tell(&format!("flips the exec bit of {path}"));
+            volume.user_chmod(&path, ino);
+        }
+    }
+
+    fn hold(&mut self, volume: &mut Volume, paths: &[RelPath]) {
+        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some(ino) = volume.at(&path) else { return };
+        if self.held.is_none() && matches!(volume.inodes.get(ino).body, Body::File(_)) {
+            volume.inodes.open(ino);
+            self.held = Some(ino);
+            self.tell(&format!("holds {path} open"));
+        }
+    }
+
+    /// Writes into the file that was held open, wherever it is by now.
+    fn write_late(&mut self, volume: &mut Volume) {
+        let Some(ino) = self.held.take() else { return };
+        let is_named = volume.inodes.stat(ino).nlink > 0;
+        self.destroys(volume, ino);
+        let bytes = self.content("late");
+        self.tell(&format!("writes into the held file {}", content_id(&bytes).short()));
+        // A file without a name is gone once it is closed: nobody can keep what is written there.
+        if is_named {
+            self.wrote(&bytes, "late write");
+        }
+        volume.user_fill(ino, &bytes);
+        if let Some(path) = volume.path_of(ino) {
+            volume.note(&path, ChangeKind::Finished);
+        }
+        volume.inodes.close(ino);
+    }
+}
+
+impl Volume {
+    /// Returns all paths of the tree, in order.
+    pub fn paths(&self) -> Vec<RelPath> {
+        let mut paths = Vec::new();
+        self.gather(self.root, &RelPath::root(), &mut paths);
+        paths
+    }
+
+    fn gather(&self, dir: Ino, path: &RelPath, out: &mut Vec<RelPath>) {
+        for (name, ino) in self.inodes.entries(dir).into_iter().flatten() {
+            let Ok(name) = Name::new(name.as_slice()) else { continue };
+            let below = path.join(&name);
+            out.push(below.clone());
+            self.gather(*ino, &below, out);
+        }
+    }
+
+    fn path_of(&self, ino: Ino) -> Option<RelPath> {
+        self.paths().into_iter().find(|p| self.at(p) == Some(ino))
+    }
+
+    fn user_fill(&mut self, ino: Ino, bytes: &[u8]) {
+        let now = self.stamp();
+        let inode = self.inodes.get_mut(ino);
+        if let Body::File(content) = &mut inode.body {
+            *content = Bytes::default();
+            content.write(0, bytes);
+        }
+        (inode.mtime, inode.ctime) = (now, now);
+    }
+
+    fn user_write(&mut self, path: &RelPath, bytes: &[u8]) {
+        let ino = match self.at(path) {
+            Some(ino) => ino,
+            None => match self.user_link_new(path, Body::File(Bytes::default())) {
+                Some(ino) => ino,
+                None => return,
+            },
+        };
+        self.user_fill(ino, bytes);
+        self.note(path, ChangeKind::Unfinished);
+        self.note(path, ChangeKind::Finished);
+    }
+
+    fn user_link_new(&mut self, path: &RelPath, body: Body) -> Option<Ino> {
+        let (dir, name) = self.parent("make", Place::Tree(path)).ok()?;
+        if self.inodes.child(dir, &name).is_some() {
+            return None;
+        }
+        let now = self.stamp();
+        let ino = self.inodes.make(body, now);
+        self.inodes.link(dir, &name, ino, now);
+        Some(ino)
+    }
+
+    fn user_dir(&mut self, path: &RelPath) -> bool {
+        let made = self.user_link_new(path, Body::Dir(BTreeMap::new()));
+        if made.is_some() {
+            self.note(path, ChangeKind::Subtree);
+        }
+        made.is_some()
+    }
+
+    fn user_link(&mut self, path: &RelPath, target: &[u8]) {
+        if self.user_link_new(path, Body::Link(target.to_vec())).is_some() {
+            self.note(path, ChangeKind::Finished);
+        }
+    }
+
+    fn user_rename(&mut self, from: &RelPath, to: &RelPath) {
+        if self.at(to).is_some() {
+            self.user_remove(to);
+        }
+        let now = self.stamp();
+        let (Ok((from_dir, from_name)), Ok((to_dir, to_name))) = (
+            self.parent("rename", Place::Tree(from)),
+            self.parent("rename", Place::Tree(to)),
+        ) else {
+            return;
+        };
+        let Some(ino) = self.inodes.unlink(from_dir, &from_name, now) else { return };
+        self.inodes.link(to_dir, &to_name, ino, now);
+        let kind = match self.is_dir(ino) {
+            true => ChangeKind::Subtree,
+            false => ChangeKind::Finished,
+        };
+        self.note(from, ChangeKind::Finished);
+        self.note(to, kind);
+    }
+
+    fn user_remove(&mut self, path: &RelPath) {
+        let Some(ino) = self.at(path) else { return };
+        let names: Vec<Vec<u8>> = match self.inodes.entries(ino) {
+            Some(entries) => entries.keys().cloned().collect(),
+            None => Vec::new(),
+        };
+        for name in names {
+            if let Ok(name) = Name::new(name) {
+                self.user_remove(&path.join(&name));
+            }
+        }
+        let Ok((dir, name)) = self.parent("remove", Place::Tree(path)) else { return };
+        let now = self.stamp();
+        if let Some(ino) = self.inodes.unlink(dir, &name, now) {
+            self.inodes.reap(ino);
+        }
+        self.note(path, ChangeKind::Finished);
+    }
+
+    fn user_chmod(&mut self, path: &RelPath, ino: Ino) {
+        let now = self.stamp();
+        let inode = self.inodes.get_mut(ino);
+        inode.mode ^= 0o111;
+        inode.ctime = now;
+        self.note(path, ChangeKind::Finished);
+    }
+}
