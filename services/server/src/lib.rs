@@ -1,1 +1,29 @@
-//! x
+//! The service: agents push to it, it merges, remembers and tells the others; one process, one port, no dependency.
+//!
+//! ```text
+//! socket.rs  http/*          Socket.IO (control) and HTTP (contents)
+//!      \      /
+//!      tree.rs               drives core's commit machine, one task per busy tree
+//!         |
+//!      store.rs              objects by id, verified; decoded nodes cached
+//!      /      \
+//! journal.rs  blobs.rs       what must be remembered | contents in packs
+//! ```
+//!
+//! Guarantees: durable, then visible, then advertised; everything is keyed by tenant.
+//! Place: [`Server::start`] is used by the binary, the demo and tests.
+
+pub mod app;
+pub mod blobs;
+pub mod cli;
+mod clock;
+pub mod config;
+pub mod error;
+pub mod http;
+pub mod journal;
+pub mod socket;
+pub mod store;
+pub mod tree;
+
+pub use app::{Server, StartError, run};
+pub use config::Config;

@@ -359,6 +359,37 @@ impl Ledger {
             .remove(&pack);
     }
 
+    /// Adds objects of a pack that the index does not know.
+    pub fn index_pack(
+        &mut self,
+        tenant: &TenantName,
+        (pack, entries): (PackId, Vec<PackEntry>),
+        now: Now,
+    ) {
+        let tenant = self.tenants.entry(tenant.clone()).or_default();
+        tenant.store(Payload::Packed(pack, entries), now);
+    }
+
+    /// Returns all packs that are known, used or doomed.
+    pub fn packs(&self, tenant: &TenantName) -> BTreeSet<PackId> {
+        let Some(state) = self.tenants.get(tenant) else {
+            return BTreeSet::new();
+        };
+        state
+            .packs
+            .keys()
+            .chain(state.doomed.keys())
+            .copied()
+            .collect()
+    }
+
+    /// Returns how many bytes are inline.
+    pub fn inline_bytes(&self) -> u64 {
+        let rows = self.tenants.values().flat_map(|t| t.objects.values());
+        let inline = rows.filter(|row| matches!(row.place, Place::Inline(_)));
+        inline.map(|row| u64::from(row.bytes)).sum()
+    }
+
     /// Returns inline objects of one tenant, about `limit_bytes` of them.
     pub fn inline(&self, limit_bytes: u64) -> Option<(TenantName, Vec<ObjectId>)> {
         self.tenants.iter().find_map(|(name, tenant)| {

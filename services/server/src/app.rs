@@ -1,0 +1,246 @@
+//! Joins the parts: configuration to stores, stores to trees and sockets, all of it to one listener; and its end.
+//!
+//! Guarantees: a data directory is used by one server at a time; the drain order stands in [`Server::drain`], once.
+
+use std::fs::{self, File, TryLockError};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fsync_core::wire::{Bye, ByeCode};
+use fsync_runtime::Shutdown;
+use fsync_runtime::shutdown::Unfinished;
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+use crate::blobs::{BlobError, Blobs};
+use crate::clock;
+use crate::config::{Access, BlobStore, Config, ConfigError};
+use crate::http::{self, Api, gate::Gate};
+use crate::journal::memory::Memory;
+use crate::journal::redb::Redb;
+use crate::journal::{Journal, JournalError};
+use crate::socket::Sockets;
+use crate::store::Store;
+use crate::tree::Trees;
+
+/// How long tasks may take to end once the listener is closed.
+const END: Duration = Duration::from_secs(30);
+/// Agents come back after this time, in milliseconds, plus jitter.
+const BACK_MS: u64 = 200;
+const BACK_JITTER_MS: u64 = 800;
+
+/// Why a server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory cannot be made or locked.
+    #[error(
+        "the data directory {path} cannot be used: {source}; check that it exists and is writable"
+    )]
+    DataDir {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another server uses it.
+    #[error(
+        "the data directory {0} is in use by another fsync-server: stop it, or give another --data-dir"
+    )]
+    InUse(String),
+    /// The journal cannot be opened.
+    #[error(
+        "{0}; restore the data directory from a backup, or move journal.redb away to start without history"
+    )]
+    Journal(#[from] JournalError),
+    /// The blob store cannot be opened.
+    #[error(transparent)]
+    Blobs(#[from] BlobError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; is another server running there?")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The stores of a server, and the lock on their directory.
+#[derive(Debug)]
+pub struct Parts {
+    /// Journal and blobs.
+    pub store: Store,
+    /// Held as long as the server runs.
+    _lock: Option<File>,
+}
+
+/// Opens the stores.
+///
+/// # Errors
+/// [`StartError`].
+pub fn build_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
+    let (journal, blobs, lock): (Arc<dyn Journal>, _, _) = match &config.blobs {
+        BlobStore::Memory => (Arc::new(Memory::default()), Blobs::memory(), None),
+        BlobStore::Directory(path) => {
+            let lock = lock_dir(&config.data_dir)?;
+            let journal = Redb::open(&config.data_dir.join("journal.redb"))?;
+            (Arc::new(journal), Blobs::directory(path)?, Some(lock))
+        }
+    };
+    Ok(Parts {
+        store: Store::new(journal, blobs, tasks.clone()),
+        _lock: lock,
+    })
+}
+
+fn lock_dir(path: &Path) -> Result<File, StartError> {
+    let failed = |source| StartError::DataDir {
+        path: path.display().to_string(),
+        source,
+    };
+    fs::create_dir_all(path).map_err(failed)?;
+    let file = File::create(path.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::InUse(path.display().to_string())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    sockets: Sockets,
+    /// Ends the listener and the tasks that wait for something to do.
+    tasks: Shutdown,
+    drain: Duration,
+    parts: Parts,
+}
+
+impl Server {
+    /// Starts a server; it takes requests when this returns.
+    ///
+    /// # Errors
+    /// [`StartError`] that says what to change.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let config = config.check()?;
+        if config.access == Access::Anyone {
+            warn!(listen = %config.listen, "no authentication: anybody who reaches it reads and writes all trees");
+        }
+        let tasks = Shutdown::new();
+        let parts = build_parts(&config, &tasks)?;
+        let listener = TcpListener::bind(config.listen).await;
+        let listener = listener.map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let address = listener.local_addr().unwrap_or(config.listen);
+        let (layer, sockets) = Sockets::layer(parts.store.clone(), &tasks);
+        let trees = Trees::new(parts.store.clone(), sockets.clone(), tasks.clone());
+        let api = Api {
+            store: parts.store.clone(),
+            trees,
+            gate: Gate::default(),
+        };
+        let routes = http::routes(api).layer(layer);
+        let token = tasks.token();
+        let serve = axum::serve(NoDelay(listener), routes)
+            .with_graceful_shutdown(async move { token.cancelled().await });
+        drop(tasks.spawn("listener", async move {
+            if let Err(error) = serve.await {
+                warn!(%error, "the listener ended badly");
+            }
+        }));
+        info!(%address, ?config, "server started");
+        Ok(Self {
+            address,
+            sockets,
+            tasks,
+            drain: config.drain,
+            parts,
+        })
+    }
+
+    /// Returns the address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the URL that agents use.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends the server in order: agents are told, the listener closes, requests in flight end, tasks end, stores close.
+    ///
+    /// # Errors
+    /// [`Unfinished`] names tasks that did not end in time.
+    pub async fn shutdown(self) -> Result<(), Unfinished> {
+        self.drain();
+        let unfinished = self.tasks.wait(END).await;
+        if let Err(error) = self.parts.store.journal().close().await {
+            warn!(%error, "the journal did not close well");
+        }
+        unfinished
+    }
+
+    fn drain(&self) {
+        // 1. nobody new: the listener stops taking connections, requests in flight go on
+        self.tasks.trigger();
+        // 2. sockets are told to come back, and closed
+        self.sockets.end(Bye {
+            code: ByeCode::Shutdown,
+            reason: "the server is shutting down: reconnect".to_owned(),
+            retry_after_ms: Some(BACK_MS + clock::random_u64() % BACK_JITTER_MS),
+        });
+        // 3. the caller waits for tasks: commits in work and uploads in flight end
+        // 4. the journal closes, then the directory's lock is given back
+        info!(drain = ?self.drain, "server is ending");
+    }
+}
+
+/// Runs a server until the shutdown is triggered.
+///
+/// # Errors
+/// [`StartError`]; an end that took too long is only logged.
+pub async fn run(
+    config: Config,
+    shutdown: &Shutdown,
+    started: impl FnOnce(&Server),
+) -> Result<(), StartError> {
+    let server = Server::start(config).await?;
+    started(&server);
+    shutdown.triggered().await;
+    if let Err(unfinished) = server.shutdown().await {
+        warn!(%unfinished, "server ended with work in flight");
+    }
+    Ok(())
+}
+
+/// A listener whose connections send small answers at once.
+struct NoDelay(TcpListener);
+
+impl axum::serve::Listener for NoDelay {
+    type Io = tokio::net::TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
+        if let Err(error) = stream.set_nodelay(true) {
+            warn!(%error, "small answers may be late on a connection");
+        }
+        (stream, address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}

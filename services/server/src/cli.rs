@@ -1,0 +1,195 @@
+//! The command line: flags and verbs of `fsync-server`, and how they become a [`Config`].
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use fsync_runtime::LogArgs;
+
+use crate::config::{Access, BlobStore, Config, ConfigError, Retention};
+
+/// Keeps folders in step across machines: the service that agents connect to.
+#[derive(Debug, Parser)]
+#[command(name = "fsync-server", version)]
+pub struct Cli {
+    /// What to do; without a verb the server runs
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+    /// Flags of the server
+    #[command(flatten)]
+    pub server: ServerArgs,
+    /// Flags of the log
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Verbs beside running the server.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Verb {
+    /// Collect garbage once, on the data directory of a server that does not run
+    Gc {
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// Flags of the server.
+#[derive(Debug, Clone, Args)]
+pub struct ServerArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(
+        long,
+        env = "FSYNC_LISTEN",
+        default_value = "127.0.0.1:8484",
+        value_name = "HOST:PORT"
+    )]
+    listen: String,
+    /// Where journal and blobs are kept [default: $XDG_DATA_HOME/fsync-server or ~/.local/share/fsync-server]
+    #[arg(long, env = "FSYNC_DATA_DIR", value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// Where contents are kept: file:///path or memory: [default: DATA_DIR/blobs]
+    #[arg(long, env = "FSYNC_BLOBS", value_name = "URL", global = true)]
+    blobs: Option<String>,
+    /// Let anybody who reaches the address read and write all trees
+    #[arg(long, env = "FSYNC_INSECURE_NO_AUTH")]
+    insecure_no_auth: bool,
+    /// Contents of revisions younger than this are kept
+    #[arg(long, env = "FSYNC_RETAIN", default_value = "30d", value_parser = duration, global = true)]
+    retain: Duration,
+    /// Contents of the newest so many revisions of each tree are kept, however old
+    #[arg(
+        long,
+        env = "FSYNC_RETAIN_REVISIONS",
+        default_value_t = 100,
+        global = true
+    )]
+    retain_revisions: usize,
+    /// Nothing younger than this is collected
+    #[arg(long, env = "FSYNC_GC_GRACE", default_value = "1d", value_parser = duration, global = true)]
+    gc_grace: Duration,
+    /// Time between two garbage collections; 0s switches them off
+    #[arg(long, env = "FSYNC_GC_INTERVAL", default_value = "6h", value_parser = duration)]
+    gc_interval: Duration,
+    /// How long to wait for sockets and uploads at the end, in seconds
+    #[arg(long, env = "FSYNC_DRAIN_SECONDS", default_value_t = 0)]
+    drain_seconds: u64,
+}
+
+impl ServerArgs {
+    /// Returns the validated configuration. Reads `XDG_DATA_HOME` and `HOME`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] that says which flag to change.
+    pub fn to_config(&self) -> Result<Config, ConfigError> {
+        let data_dir = self.data_dir.clone().or_else(default_data_dir);
+        let data_dir = data_dir.ok_or(ConfigError::DataDir)?;
+        let config = Config {
+            listen: address(&self.listen)?,
+            access: match self.insecure_no_auth {
+                true => Access::Anyone,
+                false => Access::Loopback,
+            },
+            blobs: match &self.blobs {
+                None => BlobStore::Directory(data_dir.join("blobs")),
+                Some(url) => blob_store(url)?,
+            },
+            data_dir,
+            retention: Retention {
+                age: self.retain,
+                revisions: self.retain_revisions,
+                grace: self.gc_grace,
+                interval: self.gc_interval,
+            },
+            drain: Duration::from_secs(self.drain_seconds),
+        };
+        config.check()
+    }
+}
+
+fn default_data_dir() -> Option<PathBuf> {
+    let dir = |name: &str| {
+        std::env::var_os(name)
+            .filter(|v| !v.is_empty())
+            .map(PathBuf::from)
+    };
+    let base = dir("XDG_DATA_HOME").or_else(|| Some(dir("HOME")?.join(".local/share")))?;
+    Some(base.join("fsync-server"))
+}
+
+fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+    let bad = || ConfigError::Listen(text.to_owned());
+    let mut found = text.to_socket_addrs().map_err(|_e| bad())?;
+    found.next().ok_or_else(bad)
+}
+
+fn blob_store(url: &str) -> Result<BlobStore, ConfigError> {
+    if matches!(url, "memory:" | "memory://") {
+        return Ok(BlobStore::Memory);
+    }
+    match url.strip_prefix("file://") {
+        Some(path) if path.starts_with('/') => Ok(BlobStore::Directory(PathBuf::from(path))),
+        _ => Err(ConfigError::Blobs(url.to_owned())),
+    }
+}
+
+fn duration(text: &str) -> Result<Duration, ConfigError> {
+    let bad = || ConfigError::Duration(text.to_owned());
+    let unit = text.chars().next_back().ok_or_else(bad)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(bad()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_e| bad())?;
+    let seconds = number.checked_mul(seconds).ok_or_else(bad)?;
+    Ok(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(flags: &[&str]) -> Result<Config, ConfigError> {
+        let mut args = vec!["fsync-server", "--data-dir", "/data"];
+        args.extend(flags);
+        Cli::parse_from(args).server.to_config()
+    }
+
+    #[test]
+    fn the_defaults_listen_on_this_machine_only() {
+        let config = config(&[]).unwrap();
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8484");
+        assert_eq!(config.access, Access::Loopback);
+        assert_eq!(config.blobs, BlobStore::Directory("/data/blobs".into()));
+        assert_eq!(config.retention, Retention::default());
+    }
+
+    #[test]
+    fn an_address_beyond_loopback_needs_the_insecure_flag() {
+        let refused = config(&["--listen", "0.0.0.0:1"]).unwrap_err();
+        assert!(refused.to_string().contains("--insecure-no-auth"));
+        assert!(config(&["--listen", "0.0.0.0:1", "--insecure-no-auth"]).is_ok());
+    }
+
+    #[test]
+    fn blob_urls_are_absolute_files_or_memory() {
+        let blobs = |url| config(&["--blobs", url]).map(|c| c.blobs);
+        assert_eq!(blobs("file:///x"), Ok(BlobStore::Directory("/x".into())));
+        assert_eq!(blobs("memory:"), Ok(BlobStore::Memory));
+        assert!(blobs("file://x").is_err());
+        assert!(blobs("s3://x").is_err());
+    }
+
+    #[test]
+    fn durations_carry_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        for bad in ["", "5", "d", "1y", "99999999999999999999d", "1 d", "ö"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The validated configuration: what the flags mean, checked once at start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where contents are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BlobStore {
+    /// A directory.
+    Directory(PathBuf),
+    /// Memory; ends with the process, and the journal with it.
+    Memory,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Programs on this machine only.
+    Loopback,
+    /// Everybody who reaches the address, without any check.
+    Anyone,
+}
+
+/// How long what is kept, and when it is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Revisions younger than this keep their contents.
+    pub age: Duration,
+    /// The newest so many revisions of each tree keep their contents, however old.
+    pub revisions: usize,
+    /// Nothing younger than this is deleted.
+    pub grace: Duration,
+    /// Time between two collections; zero switches them off.
+    pub interval: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        const HOUR: Duration = Duration::from_secs(60 * 60);
+        Self {
+            age: HOUR * 24 * 30,
+            revisions: 100,
+            grace: HOUR * 24,
+            interval: HOUR * 6,
+        }
+    }
+}
+
+/// The configuration of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Who may connect.
+    pub access: Access,
+    /// Where journal and blobs stand; not used with [`BlobStore::Memory`].
+    pub data_dir: PathBuf,
+    /// Where contents are kept.
+    pub blobs: BlobStore,
+    /// What is kept how long.
+    pub retention: Retention,
+    /// How long to wait for sockets to leave at the end.
+    pub drain: Duration,
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Listening beyond this machine without authentication.
+    #[error(
+        "--listen {0} is reachable from other machines, and this server has no authentication: listen on 127.0.0.1 \
+         (an SSH tunnel reaches it there), or give --insecure-no-auth to let anybody read and write all trees"
+    )]
+    Open(SocketAddr),
+    /// A blob store that does not exist.
+    #[error("--blobs {0:?} is no blob store: use file:///absolute/path or memory:")]
+    Blobs(String),
+    /// Neither a flag nor the environment says where data goes.
+    #[error("neither --data-dir nor XDG_DATA_HOME nor HOME is set: give --data-dir DIR")]
+    DataDir,
+    /// The address cannot be understood.
+    #[error("--listen {0:?} is not an address: use HOST:PORT, as in 127.0.0.1:8484")]
+    Listen(String),
+    /// A duration cannot be understood.
+    #[error("{0:?} is not a duration: use a number with s, m, h or d, as in 30d")]
+    Duration(String),
+}
+
+impl Config {
+    /// Makes the configuration of a server in memory on a free port of this machine: for tests and demos.
+    pub fn memory() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            access: Access::Loopback,
+            data_dir: PathBuf::new(),
+            blobs: BlobStore::Memory,
+            retention: Retention::default(),
+            drain: Duration::ZERO,
+        }
+    }
+
+    /// Makes the configuration of a server that keeps its data in `dir`, on a free port of this machine.
+    pub fn local(dir: impl Into<PathBuf>) -> Self {
+        let data_dir = dir.into();
+        Self {
+            blobs: BlobStore::Directory(data_dir.join("blobs")),
+            data_dir,
+            ..Self::memory()
+        }
+    }
+
+    /// Checks what two settings say together.
+    ///
+    /// # Errors
+    /// [`ConfigError::Open`].
+    pub fn check(self) -> Result<Self, ConfigError> {
+        if self.access == Access::Loopback && !self.listen.ip().is_loopback() {
+            return Err(ConfigError::Open(self.listen));
+        }
+        Ok(self)
+    }
+}

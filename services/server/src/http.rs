@@ -1,0 +1,109 @@
+//! The HTTP data plane: one file per verb, paths as `fsync_core::wire` lists them.
+//!
+//! Guarantees: every error is an `ErrorBody`; no body is read before there is room for it ([`gate`]); a tree's name is
+//! valid before anything is looked up.
+//! Place: routes are joined with the Socket.IO layer in `app.rs`; only `http*`, `error.rs` and `app.rs` know axum.
+
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::http::{Method, Uri};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use fsync_core::label::TreeKey;
+use fsync_core::limits;
+use fsync_core::wire::{ErrorCode, PROTOCOL_VERSION, SERVICE, Version};
+
+use crate::error::ApiError;
+use crate::store::Store;
+use crate::tree::Trees;
+use gate::Gate;
+
+mod commits;
+mod delta;
+pub mod gate;
+mod head;
+mod json;
+mod known;
+mod log;
+mod objects;
+mod pack;
+mod uploads;
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Objects and nodes.
+    pub store: Store,
+    /// Commits.
+    pub trees: Trees,
+    /// Room for bodies.
+    pub gate: Gate,
+}
+
+/// Returns all routes.
+pub fn routes(api: Api) -> Router {
+    let tree = Router::new()
+        .route("/head", get(head::get))
+        .route("/commits", post(commits::post))
+        .route("/delta", get(delta::get))
+        .route("/objects", post(objects::post))
+        .route("/have", post(objects::have))
+        .route("/uploads", post(uploads::post))
+        .route("/uploads/{upload}", put(uploads::put))
+        .route("/log", get(log::get))
+        .route("/known", post(known::post));
+    Router::new()
+        .route("/v1/version", get(version))
+        .nest("/v1/trees/{tenant}/{tree}", tree)
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(limits::PACK_BODY_BYTES))
+        .with_state(api)
+}
+
+async fn version() -> Json<Version> {
+    std::future::ready(Json(Version {
+        service: SERVICE.to_owned(),
+        protocol: PROTOCOL_VERSION,
+    }))
+    .await
+}
+
+async fn unknown(uri: Uri) -> ApiError {
+    let message = format!(
+        "{} is not a path of this server: it is an fsync server, see /v1/version",
+        uri.path()
+    );
+    std::future::ready(ApiError::new(ErrorCode::NotFound, message)).await
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}", uri.path());
+    std::future::ready(ApiError::new(ErrorCode::Malformed, message)).await
+}
+
+/// The tree that a path names.
+pub(crate) struct OfTree(pub(crate) TreeKey);
+
+impl<S: Send + Sync> FromRequestParts<S> for OfTree {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        #[derive(serde::Deserialize)]
+        struct Names {
+            tenant: String,
+            tree: String,
+        }
+        let names = Path::<Names>::from_request_parts(parts, state).await;
+        let Path(names) = names.map_err(|e| ApiError::malformed("the tree's path", e))?;
+        let tenant = names
+            .tenant
+            .parse()
+            .map_err(|e| ApiError::malformed("the tenant", e))?;
+        let name = names
+            .tree
+            .parse()
+            .map_err(|e| ApiError::malformed("the tree", e))?;
+        Ok(Self(TreeKey { tenant, name }))
+    }
+}

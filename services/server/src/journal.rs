@@ -1,0 +1,168 @@
+//! The journal: heads, lineage, object index, what is complete for which tree, upload sessions.
+//!
+//! Guarantees (each held by one contract suite over all implementations): a commit changes all or nothing and is durable
+//! when it is answered; a head moves only from the ref that the commit expects; one tree's objects are never told of to
+//! another; a sweep never takes what a commit relies on.
+//! Does not: hold contents for long. Objects of small pushes start here and are moved to packs later.
+//! Place: called by `tree.rs`, `store.rs`, `gc.rs`; implemented by [`redb`] and [`memory`].
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use fsync_core::id::{ObjectId, ObjectKind};
+use fsync_core::label::{TenantName, TreeKey};
+use fsync_core::service::Now;
+use fsync_core::service::commit::Committed;
+use fsync_core::service::error::ServiceError;
+use fsync_core::service::facts::{Answers, Questions};
+pub use fsync_core::service::ledger::PackUse;
+use fsync_core::service::record::{
+    CommitWrite, PackEntry, PackId, Payload, Place, Stored, UploadId,
+};
+use fsync_core::wire::{Head, Seq};
+
+pub mod memory;
+pub mod redb;
+
+/// Why a journal could not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JournalError {
+    /// The disk is full; nothing was changed.
+    #[error("the journal's disk is full")]
+    Full,
+    /// The journal is damaged or its disk fails.
+    #[error("the journal failed: {0}")]
+    Failed(String),
+}
+
+impl From<JournalError> for ServiceError {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::Full => Self::StoreFull(error.to_string()),
+            JournalError::Failed(reason) => Self::Internal(format!("the journal failed: {reason}")),
+        }
+    }
+}
+
+/// What a journal answers.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, JournalError>> + Send + 'a>>;
+
+/// When something happens and until when a session lives then.
+#[derive(Debug, Clone, Copy)]
+pub struct Lease {
+    /// The service's clock.
+    pub now: Now,
+    /// End of the session unless it is used again.
+    pub expires: Now,
+}
+
+/// What a sweep may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Sweep {
+    /// Nothing younger goes.
+    pub cutoff: Now,
+    /// Only count.
+    pub is_dry: bool,
+}
+
+/// Everything the service must remember but contents.
+pub trait Journal: Debug + Send + Sync {
+    /// Writes what is queued and closes; every later call fails.
+    fn close(&self) -> Answer<'_, ()>;
+
+    /// Answers all questions but those for nodes, from one state of the journal.
+    fn ask(&self, tree: TreeKey, questions: Questions) -> Answer<'_, Answers>;
+
+    /// Tells what and where objects of a tenant are, in the order asked; inline ones with their bytes.
+    fn locate(
+        &self,
+        tenant: TenantName,
+        ids: Vec<ObjectId>,
+    ) -> Answer<'_, Vec<Option<(ObjectKind, Place)>>>;
+
+    /// Commits all or nothing; durable when answered.
+    fn commit(
+        &self,
+        tree: TreeKey,
+        write: Box<CommitWrite>,
+        payloads: Vec<Arc<Payload>>,
+    ) -> Answer<'_, Committed>;
+
+    /// Returns up to `limit` revisions before `before` (or from the head), newest first.
+    fn log(&self, tree: TreeKey, before: Option<Seq>, limit: usize) -> Answer<'_, Vec<Stored>>;
+
+    /// Opens an upload session.
+    fn open_upload(&self, tree: TreeKey, upload: UploadId, lease: Lease) -> Answer<'_, ()>;
+
+    /// Renews a session of this tree; `false` if it is not open.
+    fn touch_upload(&self, tree: TreeKey, upload: UploadId, lease: Lease) -> Answer<'_, bool>;
+
+    /// Adds stored objects to a session and renews it; `false` if it is not open.
+    fn add_upload(
+        &self,
+        tree: TreeKey,
+        upload: UploadId,
+        payload: Payload,
+        lease: Lease,
+    ) -> Answer<'_, bool>;
+
+    /// Ends sessions that expired; returns how many.
+    fn expire_uploads(&self, now: Now) -> Answer<'_, usize>;
+
+    /// Returns all trees.
+    fn trees(&self) -> Answer<'_, Vec<TreeKey>>;
+
+    /// Returns what the open sessions of a tree pin.
+    fn pins(&self, tree: TreeKey) -> Answer<'_, Vec<ObjectId>>;
+
+    /// Forgets that objects are complete for a tree, but for live and young ones; `None` if the head moved.
+    fn sweep_tree(
+        &self,
+        tree: TreeKey,
+        head: Option<Head>,
+        live: Arc<BTreeSet<ObjectId>>,
+        sweep: Sweep,
+    ) -> Answer<'_, Option<u64>>;
+
+    /// Forgets objects that no tree and no session has; returns how many, and how much each pack is still needed.
+    fn sweep_objects(&self, tenant: TenantName, sweep: Sweep) -> Answer<'_, (u64, Vec<PackUse>)>;
+
+    /// Points objects that are still at `from` (`None`: inline) to their places in a new pack.
+    fn repoint(
+        &self,
+        tenant: TenantName,
+        from: Option<PackId>,
+        pack: PackId,
+        entries: Vec<PackEntry>,
+    ) -> Answer<'_, ()>;
+
+    /// Adds objects of a pack that the index does not know; for rebuilding a lost index from footers.
+    fn index_pack(
+        &self,
+        tenant: TenantName,
+        pack: PackId,
+        entries: Vec<PackEntry>,
+        now: Now,
+    ) -> Answer<'_, ()>;
+
+    /// Notes that nothing is read from a pack any more.
+    fn doom_pack(&self, tenant: TenantName, pack: PackId, now: Now) -> Answer<'_, ()>;
+
+    /// Returns packs of a tenant that were doomed before `cutoff`: their files may go.
+    fn doomed(&self, tenant: TenantName, cutoff: Now) -> Answer<'_, Vec<PackId>>;
+
+    /// Forgets a doomed pack whose file is gone.
+    fn forget_pack(&self, tenant: TenantName, pack: PackId) -> Answer<'_, ()>;
+
+    /// Returns all packs that the journal knows, used or doomed.
+    fn packs(&self, tenant: TenantName) -> Answer<'_, BTreeSet<PackId>>;
+
+    /// Returns how many bytes are inline.
+    fn inline_bytes(&self) -> Answer<'_, u64>;
+
+    /// Returns inline objects of one tenant, about `limit_bytes` of them; `None` if there is none.
+    fn inline(&self, limit_bytes: u64) -> Answer<'_, Option<(TenantName, Vec<ObjectId>)>>;
+}

@@ -1,0 +1,205 @@
+//! What garbage collection and repacking change in the redb journal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ::redb::ReadableTable;
+use fsync_core::id::{ObjectId, RevisionId};
+use fsync_core::label::{TenantName, TreeKey};
+use fsync_core::service::Now;
+use fsync_core::service::record::{PackEntry, PackId};
+use fsync_core::wire::{Epoch, Head, Seq};
+
+use super::super::{PackUse, Sweep};
+use super::tables::{
+    INLINE_BYTES, OWNED_ID_BYTES, ObjectRow, Tables, UPLOAD_ID_BYTES, id_of, object_key,
+    owner_range, upload_range, uploaded_id,
+};
+use super::{JournalError, store_error};
+
+impl Tables<'_> {
+    pub(super) fn sweep_tree(
+        &mut self,
+        key: &TreeKey,
+        head: Option<Head>,
+        live: &BTreeSet<ObjectId>,
+        sweep: Sweep,
+    ) -> Result<Option<u64>, JournalError> {
+        let (tree, _) = self.tree(key)?;
+        let now = self.heads.get(tree).map_err(store_error)?.map(|row| {
+            let (epoch, seq, id) = row.value();
+            Head {
+                epoch: Epoch(epoch),
+                seq: Seq(seq),
+                revision: RevisionId::from_bytes(*id),
+            }
+        });
+        if now != head {
+            return Ok(None);
+        }
+        let (first, last) = owner_range(tree);
+        let mut dead = Vec::new();
+        for row in self
+            .complete
+            .range::<&[u8; OWNED_ID_BYTES]>(&first..=&last)
+            .map_err(store_error)?
+        {
+            let (key, marked) = row.map_err(store_error)?;
+            if marked.value() < sweep.cutoff.0 && !live.contains(&id_of(key.value())) {
+                dead.push(*key.value());
+            }
+        }
+        if !sweep.is_dry && !dead.is_empty() {
+            for key in &dead {
+                self.complete.remove(key).map_err(store_error)?;
+            }
+            self.raise_generation(&key.tenant)?;
+        }
+        Ok(Some(dead.len() as u64))
+    }
+
+    pub(super) fn sweep_objects(
+        &mut self,
+        name: &TenantName,
+        sweep: Sweep,
+    ) -> Result<(u64, Vec<PackUse>), JournalError> {
+        let (tenant, _) = self.tenant(name)?;
+        let live = self.live_of(tenant)?;
+        let mut uses: BTreeMap<PackId, (u64, u64)> = BTreeMap::new();
+        let packs = (tenant, 0)..=(tenant, u128::MAX);
+        for row in self.packs.range(packs).map_err(store_error)? {
+            let (key, bytes) = row.map_err(store_error)?;
+            uses.insert(PackId(key.value().1), (bytes.value(), 0));
+        }
+        let mut dead = Vec::new();
+        let (first, last) = owner_range(tenant);
+        for row in self
+            .objects
+            .range::<&[u8; OWNED_ID_BYTES]>(&first..=&last)
+            .map_err(store_error)?
+        {
+            let (key, row) = row.map_err(store_error)?;
+            let row = ObjectRow::decode(row.value())?;
+            if row.born < sweep.cutoff && !live.contains(&id_of(key.value())) {
+                dead.push((*key.value(), row));
+            } else if let Some((pack, _)) = row.pack {
+                uses.entry(pack).or_default().1 += u64::from(row.bytes);
+            }
+        }
+        if !sweep.is_dry && !dead.is_empty() {
+            for (key, row) in &dead {
+                self.objects.remove(key).map_err(store_error)?;
+                if row.pack.is_none() {
+                    self.remove_inline(key)?;
+                }
+            }
+            self.raise_generation(name)?;
+        }
+        let uses = uses.into_iter().map(|(pack, (bytes, live_bytes))| PackUse {
+            pack,
+            bytes,
+            live_bytes,
+        });
+        Ok((dead.len() as u64, uses.collect()))
+    }
+
+    pub(super) fn repoint(
+        &mut self,
+        tenant: &TenantName,
+        from: Option<PackId>,
+        pack: PackId,
+        entries: &[PackEntry],
+    ) -> Result<(), JournalError> {
+        let (tenant, _) = self.tenant(tenant)?;
+        for entry in entries {
+            let key = object_key(tenant, &entry.id);
+            let row = self.objects.get(&key).map_err(store_error)?;
+            let row = row.map(|row| ObjectRow::decode(row.value())).transpose()?;
+            let Some(row) = row.filter(|row| row.pack.map(|p| p.0) == from) else {
+                continue;
+            };
+            let row = ObjectRow {
+                pack: Some((pack, entry.offset)),
+                ..row
+            };
+            self.objects
+                .insert(&key, row.encode().as_slice())
+                .map_err(store_error)?;
+            if from.is_none() {
+                self.remove_inline(&key)?;
+            }
+        }
+        self.note_pack(tenant, pack, entries)
+    }
+
+    pub(super) fn doom_pack(
+        &mut self,
+        tenant: &TenantName,
+        pack: PackId,
+        now: Now,
+    ) -> Result<(), JournalError> {
+        let (tenant, _) = self.tenant(tenant)?;
+        self.packs.remove((tenant, pack.0)).map_err(store_error)?;
+        self.doomed
+            .insert((tenant, pack.0), now.0)
+            .map_err(store_error)?;
+        Ok(())
+    }
+
+    pub(super) fn forget_pack(
+        &mut self,
+        tenant: &TenantName,
+        pack: PackId,
+    ) -> Result<(), JournalError> {
+        let (tenant, _) = self.tenant(tenant)?;
+        self.doomed.remove((tenant, pack.0)).map_err(store_error)?;
+        Ok(())
+    }
+
+    fn remove_inline(&mut self, key: &[u8; OWNED_ID_BYTES]) -> Result<(), JournalError> {
+        let bytes = self
+            .inline
+            .remove(key)
+            .map_err(store_error)?
+            .map(|b| b.value().len());
+        let total = self.number(INLINE_BYTES)?;
+        let left = total.saturating_sub(bytes.unwrap_or_default() as u64);
+        self.set_number(INLINE_BYTES, left)
+    }
+
+    /// Returns all that a tree or an open session of the tenant has.
+    fn live_of(&self, tenant: u32) -> Result<BTreeSet<ObjectId>, JournalError> {
+        let mut trees = BTreeSet::new();
+        for row in self.trees.iter().map_err(store_error)? {
+            let (tree, owner) = row.map_err(store_error)?.1.value();
+            if owner == tenant {
+                trees.insert(tree);
+            }
+        }
+        let mut live = BTreeSet::new();
+        for tree in &trees {
+            let (first, last) = owner_range(*tree);
+            for row in self
+                .complete
+                .range::<&[u8; OWNED_ID_BYTES]>(&first..=&last)
+                .map_err(store_error)?
+            {
+                live.insert(id_of(row.map_err(store_error)?.0.value()));
+            }
+        }
+        for row in self.uploads.iter().map_err(store_error)? {
+            let (upload, state) = row.map_err(store_error)?;
+            if !trees.contains(&state.value().0) {
+                continue;
+            }
+            let (first, last) = upload_range(upload.value());
+            for row in self
+                .upload_objects
+                .range::<&[u8; UPLOAD_ID_BYTES]>(&first..=&last)
+                .map_err(store_error)?
+            {
+                live.insert(uploaded_id(row.map_err(store_error)?.0.value()));
+            }
+        }
+        Ok(live)
+    }
+}

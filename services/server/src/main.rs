@@ -1,0 +1,38 @@
+//! The `fsync-server` binary: reads flags, runs the server or a verb, prints the one line that scripts wait for.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use fsync_runtime::{Shutdown, crypto, telemetry};
+use fsync_server::cli::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    crypto::install();
+    match start(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let line = writeln!(std::io::stderr(), "fsync-server: {error}");
+            drop(line);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
+    telemetry::init(&cli.log, "info")?;
+    let config = cli.server.to_config()?;
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::new();
+        shutdown.watch_signals()?;
+        fsync_server::run(config, &shutdown, |server| {
+            let mut stdout = std::io::stdout();
+            let line = writeln!(stdout, "fsync-server listening on {}", server.url());
+            drop(line.and_then(|()| stdout.flush()));
+        })
+        .await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,303 @@
+//! Socket.IO: drives core's [`Hub`] over socketioxide, namespace `/fsync`, WebSocket and long-polling.
+//!
+//! Guarantees: handlers are registered in the connect middleware, so that a fast client's first event is not lost; an
+//! emit never waits; a full buffer makes refs coalesce, and a reader that stays stuck is closed with a reason.
+//! Does not: carry contents; frames are small JSON objects.
+//! Tasks: `heads` looks up one subscribe; `beacon` sleeps until the hub's next wake and ends at shutdown.
+//! Place: the only file but `app.rs` that knows socketioxide.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fsync_core::limits;
+use fsync_core::service::error::ServiceError;
+use fsync_core::service::facts::Questions;
+use fsync_core::service::subscribe::{Effect, Frame, Hub, Input, SocketNo};
+use fsync_core::wire::{
+    Bye, Cursor, ErrorBody, ErrorCode, ErrorEvent, Handshake, Heads, NAMESPACE, PROTOCOL_VERSION,
+    RefEvent, Subscribe, TreeHead, event,
+};
+use fsync_runtime::Shutdown;
+use serde::Serialize;
+use serde_json::Value;
+use socketioxide::SocketIo;
+use socketioxide::extract::{SocketRef, TryData};
+use socketioxide::handler::ConnectHandler;
+use socketioxide::layer::SocketIoLayer;
+use tokio::sync::Notify;
+use tracing::{debug, info};
+
+use crate::clock;
+use crate::store::Store;
+
+/// Time between two pings.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+/// Time without an answer after which a socket is dead.
+const PING_TIMEOUT: Duration = Duration::from_secs(60);
+/// Frames that wait in a socket's buffer before the hub holds back.
+const BUFFER_FRAMES: usize = 64;
+/// A stuck socket is looked at no more often than this.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(20);
+
+/// All sockets of this replica.
+#[derive(Debug, Clone)]
+pub struct Sockets(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: Mutex<State>,
+    next: AtomicU64,
+    store: Store,
+    tasks: Shutdown,
+    /// Wakes the beacon when something became due earlier.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    hub: Hub,
+    sockets: HashMap<SocketNo, SocketRef>,
+}
+
+/// Why a socket is refused; its text is what the agent's user reads.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error(
+        "protocol: this server speaks version {PROTOCOL_VERSION}, the agent version {0}: update the older one"
+    )]
+    Protocol(u32),
+    #[error(
+        "malformed: the handshake's auth must be {{\"protocol\": number, \"agent\": name}}: {0}"
+    )]
+    Malformed(String),
+}
+
+impl Sockets {
+    /// Makes the Socket.IO layer and what drives it.
+    pub fn layer(store: Store, tasks: &Shutdown) -> (SocketIoLayer, Self) {
+        let sockets = Self(Arc::new(Inner {
+            state: Mutex::default(),
+            next: AtomicU64::new(1),
+            store,
+            tasks: tasks.clone(),
+            changed: Notify::new(),
+        }));
+        let frame = limits::FRAME_BYTES;
+        let (layer, io) = SocketIo::builder()
+            .ping_interval(PING_INTERVAL)
+            .ping_timeout(PING_TIMEOUT)
+            .max_buffer_size(BUFFER_FRAMES)
+            .max_payload(frame as u64)
+            .ws_max_frame_size(frame)
+            .ws_max_message_size(frame)
+            .build_layer();
+        let middle = sockets.clone();
+        let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
+            let sockets = middle.clone();
+            async move { sockets.admit(&socket, auth.map_err(|e| e.to_string())) }
+        };
+        io.ns(NAMESPACE, (async |_socket: SocketRef| {}).with(admit));
+        drop(tasks.spawn("beacon", beacon(sockets.clone())));
+        (layer, sockets)
+    }
+
+    /// Tells the listeners of a tree of its new, durable head.
+    pub fn moved(&self, event: RefEvent) {
+        self.input(Input::Moved(event));
+    }
+
+    /// Says goodbye to all.
+    pub fn end(&self, bye: Bye) {
+        self.input(Input::End(bye));
+    }
+
+    /// Returns how many sockets are connected.
+    pub fn count(&self) -> usize {
+        self.lock().hub.len()
+    }
+
+    /// Checks a handshake and registers all handlers. Runs before the client learns that it is connected.
+    fn admit(&self, socket: &SocketRef, auth: Result<Value, String>) -> Result<(), Refused> {
+        let auth = auth.map_err(Refused::Malformed)?;
+        // The version first: another version may say the rest differently.
+        let protocol = auth
+            .get("protocol")
+            .and_then(Value::as_u64)
+            .unwrap_or_default();
+        let protocol = u32::try_from(protocol).unwrap_or(u32::MAX);
+        if auth.is_object() && protocol != PROTOCOL_VERSION {
+            return Err(Refused::Protocol(protocol));
+        }
+        let handshake: Handshake =
+            serde_json::from_value(auth).map_err(|e| Refused::Malformed(e.to_string()))?;
+        let number = SocketNo(self.0.next.fetch_add(1, Ordering::Relaxed));
+        debug!(socket = number.0, agent = %handshake.agent, "agent connected");
+        self.lock().sockets.insert(number, socket.clone());
+        self.input(Input::Connected(number));
+        self.register(socket, number);
+        Ok(())
+    }
+
+    fn register(&self, socket: &SocketRef, number: SocketNo) {
+        let sockets = self.clone();
+        socket.on(event::SUBSCRIBE, move |TryData(request): TryData<Value>| {
+            let sockets = sockets.clone();
+            async move { sockets.subscribe(number, request.map_err(|e| e.to_string())) }
+        });
+        // Presence is for dashboards; there is none yet.
+        socket.on(event::PRESENCE, async || {});
+        let sockets = self.clone();
+        socket.on_disconnect(move || {
+            let sockets = sockets.clone();
+            async move {
+                debug!(socket = number.0, "agent disconnected");
+                sockets.lock().sockets.remove(&number);
+                sockets.input(Input::Gone(number));
+            }
+        });
+    }
+
+    fn subscribe(&self, number: SocketNo, request: Result<Value, String>) {
+        let id = request
+            .as_ref()
+            .ok()
+            .and_then(|r| r.get("id"))
+            .and_then(Value::as_u64);
+        let request = request.and_then(|r| serde_json::from_value(r).map_err(|e| e.to_string()));
+        match request {
+            Ok(request) => self.input(Input::Subscribe(number, request)),
+            Err(reason) => {
+                let error = ErrorBody {
+                    code: ErrorCode::Malformed,
+                    message: format!("subscribe is malformed: {reason}"),
+                    missing: Vec::new(),
+                    retry_after_ms: None,
+                };
+                self.input(Input::HeadsLoaded(number, Err(ErrorEvent { id, error })));
+            }
+        }
+    }
+
+    /// Feeds the hub and carries out what it wants; frames are offered at once, in order.
+    fn input(&self, input: Input) {
+        let mut state = self.lock();
+        let before = state.hub.next_wake();
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for effect in state.hub.handle(input, clock::now()) {
+                if let Some(input) = self.carry_out(&mut state, effect) {
+                    inputs.push(input);
+                }
+            }
+        }
+        if state.hub.next_wake() < before || before.is_none() {
+            self.0.changed.notify_one();
+        }
+    }
+
+    fn carry_out(&self, state: &mut State, effect: Effect) -> Option<Input> {
+        match effect {
+            Effect::Send(number, frame) => {
+                let socket = state.sockets.get(&number)?;
+                Some(match offer(socket, &frame) {
+                    true => Input::Taken(number),
+                    false => Input::Refused(number, frame),
+                })
+            }
+            Effect::Close(number) => {
+                if let Some(socket) = state.sockets.remove(&number) {
+                    // One that is closed already is what we want.
+                    drop(socket.disconnect());
+                }
+                None
+            }
+            Effect::LoadHeads(number, subscribe) => {
+                let sockets = self.clone();
+                let load = async move {
+                    let answer = sockets.heads(subscribe).await;
+                    sockets.input(Input::HeadsLoaded(number, answer));
+                };
+                drop(self.0.tasks.spawn("heads", load));
+                None
+            }
+        }
+    }
+
+    async fn heads(&self, subscribe: Subscribe) -> Result<Heads, ErrorEvent> {
+        let mut trees = Vec::with_capacity(subscribe.trees.len());
+        for cursor in subscribe.trees {
+            let head = self.head(cursor).await.map_err(|error| ErrorEvent {
+                id: Some(subscribe.id),
+                error: error.to_body(),
+            })?;
+            trees.push(head);
+        }
+        Ok(Heads {
+            id: Some(subscribe.id),
+            trees,
+        })
+    }
+
+    async fn head(&self, cursor: Cursor) -> Result<TreeHead, ServiceError> {
+        let base = cursor.base.map(|base| base.revision);
+        let questions = Questions {
+            head: true,
+            revisions: base.into_iter().collect(),
+            ..Questions::default()
+        };
+        let answers = self.0.store.answer(&cursor.tree, questions).await?;
+        Ok(TreeHead {
+            tree: cursor.tree,
+            head: answers.head.flatten().map(|state| state.head),
+            base_known: base.map(|_| answers.revisions.iter().any(|(_, known)| known.is_some())),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Offers a frame; `false` if the socket's buffer is full.
+fn offer(socket: &SocketRef, frame: &Frame) -> bool {
+    fn emit<T: Serialize>(socket: &SocketRef, name: &str, data: &T) -> bool {
+        use socketioxide::{SendError, SocketError};
+        match socket.emit(name, data) {
+            Err(SendError::Socket(SocketError::InternalChannelFull)) => false,
+            // A closed socket is reported by its disconnect handler; a frame that does not serialise cannot be sent twice.
+            Ok(()) | Err(_) => true,
+        }
+    }
+    match frame {
+        Frame::Heads(heads) => emit(socket, event::HEADS, heads),
+        Frame::Ref(moved) => emit(socket, event::REF, moved),
+        Frame::Error(error) => emit(socket, event::ERROR, error),
+        Frame::Bye(bye) => {
+            info!(code = ?bye.code, "saying goodbye to a socket");
+            emit(socket, event::BYE, bye)
+        }
+    }
+}
+
+/// Sleeps until the hub wants to be woken.
+async fn beacon(sockets: Sockets) {
+    loop {
+        let wake = sockets.lock().hub.next_wake();
+        let sleep = async {
+            match wake {
+                Some(at) => {
+                    let wait = Duration::from_millis(at.0.saturating_sub(clock::now().0));
+                    tokio::time::sleep(wait.max(SHORTEST_SLEEP)).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = sleep => sockets.input(Input::Tick),
+            () = sockets.0.changed.notified() => {}
+            () = sockets.0.tasks.triggered() => return,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Drives core's commit machine of each tree over journal and blobs.
+//!
+//! Guarantees: effects of one tree are carried out in order, by one task at a time; a caller that goes away does not stop
+//! its commit; a tree without work costs nothing.
+//! Tasks: `tree`, started by the first push of a burst, ends when the tree's machine is idle; at shutdown it finishes
+//! what waits.
+//! Place: called by `http/commits.rs`; tells [`Sockets`] of new heads.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fsync_core::id::RevisionId;
+use fsync_core::label::TreeKey;
+use fsync_core::revision::Revision;
+use fsync_core::service::admit::Pushed;
+use fsync_core::service::commit::{Advert, Commits, Effect, Input, Push};
+use fsync_core::service::error::ServiceError;
+use fsync_core::service::record::{CommitWrite, Payload, Ticket, UploadId};
+use fsync_core::wire::{CommitAnswer, RefEvent};
+use fsync_runtime::Shutdown;
+use tokio::sync::oneshot;
+use tracing::{debug, warn};
+
+use crate::clock;
+use crate::socket::Sockets;
+use crate::store::Store;
+
+/// Machines kept although idle; above it idle ones are dropped, so that hostile tree names cost nothing for long.
+const IDLE_TREES: usize = 4096;
+
+/// A commit as it came in, with its objects stored or small.
+#[derive(Debug)]
+pub struct Commit {
+    /// Ref of the revision.
+    pub id: RevisionId,
+    /// The revision.
+    pub revision: Revision,
+    /// What admission needs to know of its objects.
+    pub objects: Pushed,
+    /// The objects themselves.
+    pub payload: Payload,
+    /// The upload session it belongs to.
+    pub upload: Option<UploadId>,
+}
+
+/// All trees of this replica.
+#[derive(Debug, Clone)]
+pub struct Trees(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    sockets: Sockets,
+    tasks: Shutdown,
+    trees: Mutex<HashMap<TreeKey, Arc<Tree>>>,
+    next_ticket: AtomicU64,
+    packer: tokio::sync::Notify,
+}
+
+#[derive(Debug)]
+struct Tree {
+    key: TreeKey,
+    work: Mutex<Work>,
+}
+
+#[derive(Debug, Default)]
+struct Work {
+    commits: Commits,
+    effects: VecDeque<Effect>,
+    waiting: HashMap<Ticket, Waiting>,
+    is_driven: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    reply: oneshot::Sender<Result<CommitAnswer, ServiceError>>,
+    payload: Arc<Payload>,
+}
+
+impl Trees {
+    /// Starts with no tree in work.
+    pub fn new(store: Store, sockets: Sockets, tasks: Shutdown) -> Self {
+        Self(Arc::new(Inner {
+            store,
+            sockets,
+            tasks,
+            trees: Mutex::default(),
+            next_ticket: AtomicU64::new(1),
+            packer: tokio::sync::Notify::new(),
+        }))
+    }
+
+    /// Commits a revision; answers when it is durable or refused.
+    ///
+    /// # Errors
+    /// [`ServiceError`] as the commit machine or the stores say.
+    pub async fn commit(&self, key: TreeKey, commit: Commit) -> Result<CommitAnswer, ServiceError> {
+        let ticket = Ticket(self.0.next_ticket.fetch_add(1, Ordering::Relaxed));
+        let (reply, answer) = oneshot::channel();
+        let push = Push {
+            ticket,
+            id: commit.id,
+            revision: commit.revision,
+            objects: commit.objects,
+            upload: commit.upload,
+            entropy: clock::random_u64(),
+        };
+        let payload = Arc::new(commit.payload);
+        self.start(&key, push, Waiting { reply, payload });
+        let gone = |_closed| ServiceError::Internal("the commit's task ended".to_owned());
+        answer.await.map_err(gone)?
+    }
+
+    /// Resolves when commits may have left enough in the journal to be packed.
+    pub async fn committed(&self) {
+        self.0.packer.notified().await;
+    }
+
+    fn start(&self, key: &TreeKey, push: Push, waiting: Waiting) {
+        // The map stays locked until the push is in: otherwise an idle machine could be dropped in between.
+        let mut trees = lock(&self.0.trees);
+        if trees.len() > IDLE_TREES {
+            trees.retain(|_, tree| {
+                let work = lock(&tree.work);
+                work.is_driven || !work.commits.is_idle()
+            });
+        }
+        let tree = trees.entry(key.clone()).or_insert_with(|| {
+            Arc::new(Tree {
+                key: key.clone(),
+                work: Mutex::default(),
+            })
+        });
+        let mut work = lock(&tree.work);
+        work.waiting.insert(push.ticket, waiting);
+        work.input(Input::Push(Box::new(push)));
+        if !work.is_driven {
+            work.is_driven = true;
+            drop(
+                self.0
+                    .tasks
+                    .spawn("tree", drive(Arc::clone(&self.0), Arc::clone(tree))),
+            );
+        }
+    }
+}
+
+impl Work {
+    fn input(&mut self, input: Input) {
+        let effects = self.commits.handle(input, clock::now());
+        self.effects.extend(effects);
+    }
+
+    /// Returns the next effect; without one the tree is not driven any more.
+    fn next(&mut self) -> Option<Effect> {
+        let effect = self.effects.pop_front();
+        self.is_driven = effect.is_some();
+        effect
+    }
+}
+
+/// Carries out effects until there is none.
+async fn drive(inner: Arc<Inner>, tree: Arc<Tree>) {
+    loop {
+        let next = lock(&tree.work).next();
+        let Some(effect) = next else {
+            return;
+        };
+        let input = match effect {
+            Effect::Load(questions) => match inner.store.answer(&tree.key, questions).await {
+                Ok(answers) => Input::Loaded(Box::new(answers)),
+                Err(error) => failed(&tree.key, error),
+            },
+            Effect::Commit(write) => inner.write(&tree, write).await,
+            Effect::Reply(ticket, result) => {
+                tree.reply(ticket, result);
+                continue;
+            }
+            Effect::Publish(advert) => {
+                inner.publish(&tree.key, advert);
+                continue;
+            }
+        };
+        lock(&tree.work).input(input);
+    }
+}
+
+fn failed(tree: &TreeKey, error: ServiceError) -> Input {
+    warn!(%tree, %error, "commits failed");
+    Input::Failed(error)
+}
+
+impl Inner {
+    async fn write(&self, tree: &Tree, write: Box<CommitWrite>) -> Input {
+        let payloads = tree.payloads(&write.tickets);
+        let journal = self.store.journal();
+        match journal.commit(tree.key.clone(), write, payloads).await {
+            Ok(committed) => Input::Committed(committed),
+            Err(error) => failed(&tree.key, error.into()),
+        }
+    }
+
+    fn publish(&self, tree: &TreeKey, advert: Advert) {
+        debug!(%tree, seq = advert.head.seq.0, revision = %advert.head.revision, "head moved");
+        self.sockets.moved(RefEvent {
+            tree: tree.clone(),
+            head: advert.head,
+            root: advert.root,
+            author: advert.author,
+            trace: None,
+        });
+        self.packer.notify_one();
+    }
+}
+
+impl Tree {
+    fn payloads(&self, tickets: &[Ticket]) -> Vec<Arc<Payload>> {
+        let work = lock(&self.work);
+        let waiting = tickets.iter().filter_map(|ticket| work.waiting.get(ticket));
+        waiting
+            .map(|waiting| Arc::clone(&waiting.payload))
+            .collect()
+    }
+
+    fn reply(&self, ticket: Ticket, result: Result<CommitAnswer, ServiceError>) {
+        let waiting = lock(&self.work).waiting.remove(&ticket);
+        if let Some(waiting) = waiting {
+            // The caller may have gone; the commit stands.
+            drop(waiting.reply.send(result));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
