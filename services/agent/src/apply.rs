@@ -230,6 +230,9 @@ impl<'a> Applier<'a> {
         };
         if keys.is_empty() {
             commit()?;
+        } else if files.threads() == 1 {
+            files.sync_staged(&keys)?;
+            commit()?;
         } else {
             std::thread::scope(|scope| -> Result<(), ApplyError> {
                 let syncing = scope.spawn(|| files.sync_staged(&keys));

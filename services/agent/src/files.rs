@@ -266,6 +266,12 @@ pub trait Files: Send + Sync {
     /// Returns the time of the clock that stamps files, ns since 1970.
     fn now(&self) -> i64;
 
+    /// Returns how many threads may call at once with gain. With 1 all calls are made by the caller's thread, in an order
+    /// that only what they return decides.
+    fn threads(&self) -> usize {
+        usize::MAX
+    }
+
     /// Looks at the root afresh, by its path: tells whether it was replaced or unmounted.
     ///
     /// # Errors

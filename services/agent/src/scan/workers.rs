@@ -170,6 +170,28 @@ impl Shared<'_> {
         self.wake.notify_all();
     }
 
+    /// Does all jobs in the caller's thread; what they found waits in the channel that is returned.
+    fn work_alone(&self) -> Receiver<Result<Batch, ScanError>> {
+        let mut found = Vec::new();
+        while let Some(job) = self.next() {
+            let result = visit::run(self, job, &mut |batch| {
+                found.push(Ok(batch));
+                true
+            });
+            if let Err(error) = result {
+                found.push(Err(error));
+                self.close();
+            }
+            self.done();
+        }
+        let (sender, receiver) = sync_channel(found.len());
+        for batch in found {
+            // There is room for all of them, and the receiver is here.
+            drop(sender.send(batch));
+        }
+        receiver
+    }
+
     fn work(&self, sender: &SyncSender<Result<Batch, ScanError>>) {
         while let Some(job) = self.next() {
             let result = visit::run(self, job, &mut |batch| sender.send(Ok(batch)).is_ok());
@@ -209,6 +231,11 @@ pub(super) fn run(
     };
     plan.jobs.into_iter().for_each(|job| shared.push(job));
     let mut recorder = Recorder::new(files, state)?;
+    if files.threads() == 1 {
+        let receiver = shared.work_alone();
+        record(&mut recorder, &receiver, &mut || progress(&shared.counts()))?;
+        return recorder.finish(&plan.looked, shared.counts());
+    }
     let (sender, receiver) = sync_channel(CHANNEL_BATCHES);
     std::thread::scope(|threads| {
         for _ in 0..workers {
