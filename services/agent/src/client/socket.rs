@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use fsync_core::label::AgentName;
 use fsync_core::wire::{
-    Bye, Cursor, ErrorBody, ErrorCode, ErrorEvent, Handshake, Heads, NAMESPACE, PROTOCOL_VERSION,
-    Presence, RefEvent, Subscribe, Want, event,
+    Bye, Cursor, ErrorCode, ErrorEvent, Handshake, Heads, NAMESPACE, PROTOCOL_VERSION, Presence,
+    RefEvent, Subscribe, Want, event,
 };
 use fsync_runtime::Shutdown;
 use futures_util::FutureExt;
@@ -250,24 +250,25 @@ async fn joined(link: &mut Link, deadline: Instant) -> Result<(), End> {
 
 /// Sorts the text of an error before the namespace was joined: refused for good, or worth another try.
 ///
-/// A refusal is `{"message": TEXT}`, where TEXT may be an [`ErrorBody`] in JSON. What is not recognised is tried again:
-/// a draining server answers "Invalid namespace".
+/// A refusal is `{"message": "CODE: TEXT"}`, with the name of an [`ErrorCode`]. What is not recognised is tried again: a
+/// draining server answers "Invalid namespace".
 fn refusal(text: &str) -> End {
     #[derive(serde::Deserialize)]
     struct Refusal {
         message: String,
     }
     let json = text.find('{').map_or(text, |at| &text[at..]);
-    let body = serde_json::from_str::<Refusal>(json)
-        .ok()
-        .and_then(|r| serde_json::from_str::<ErrorBody>(&r.message).ok())
-        .or_else(|| serde_json::from_str::<ErrorBody>(json).ok());
-    match body {
-        Some(body) if matches!(body.code, ErrorCode::Protocol | ErrorCode::NotFound) => {
-            End::Denied(body.message)
+    let message = match serde_json::from_str::<Refusal>(json) {
+        Ok(refusal) => refusal.message,
+        Err(_transport) => text.to_owned(),
+    };
+    let message: String = message.chars().take(500).collect();
+    let (name, reason) = message.split_once(": ").unwrap_or(("", &message));
+    match serde_json::from_value(name.into()) {
+        Ok(ErrorCode::Protocol | ErrorCode::NotFound | ErrorCode::Malformed) => {
+            End::Denied(reason.to_owned())
         }
-        Some(body) => End::Again(body.message, body.retry_after_ms.map(Duration::from_millis)),
-        None => End::Again(text.chars().take(300).collect(), None),
+        _ => End::Again(message, None),
     }
 }
 
@@ -363,21 +364,18 @@ mod tests {
 
     #[test]
     fn another_protocol_version_is_refused_for_good() {
-        let body = r#"{"code":"protocol","message":"speak 2"}"#;
-        assert_eq!(refusal(&connect_error(body)), End::Denied("speak 2".into()));
+        let text = connect_error("protocol: this server speaks 2");
+        assert_eq!(refusal(&text), End::Denied("this server speaks 2".into()));
     }
 
     #[test]
-    fn a_draining_server_is_tried_again() {
-        assert!(matches!(
-            refusal(&connect_error("Invalid namespace")),
-            End::Again(_, None)
-        ));
-        let body = r#"{"code":"unavailable","message":"stopping","retry_after_ms":70}"#;
-        assert_eq!(
-            refusal(&connect_error(body)),
-            End::Again("stopping".into(), Some(Duration::from_millis(70)))
-        );
+    fn a_draining_server_and_a_broken_line_are_tried_again() {
+        for message in ["Invalid namespace", "unavailable: stopping"] {
+            let again = End::Again(message.into(), None);
+            assert_eq!(refusal(&connect_error(message)), again);
+        }
+        let text = "EngineIO Error";
+        assert_eq!(refusal(text), End::Again(text.into(), None));
     }
 
     #[test]

@@ -1,0 +1,185 @@
+//! Where the demo plays: its two folders, and what server and agents keep beside them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use fsync_agent::client::ServerUrl;
+use fsync_agent::control::status::shell_quoted;
+use fsync_agent::marker::lock::Lock;
+use fsync_core::path::MARKER_DIR;
+
+use crate::samples;
+
+/// The agents and their folders.
+const PARTS: [(&str, &str); 2] = [("agent-a", "folder-a"), ("agent-b", "folder-b")];
+/// What server and agents keep.
+const DATA: &str = ".fsync-demo";
+/// The server's part of it.
+const SERVER: &str = "server";
+
+/// The directories of one demo.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    dir: PathBuf,
+    _lock: Lock,
+}
+
+impl Stage {
+    /// Makes the directories; unless `keeps_existing`, empties them first and fills them with samples.
+    pub(crate) fn set(dir: &Path, keeps_existing: bool) -> anyhow::Result<Self> {
+        let data = dir.join(DATA);
+        fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
+        let lock = Lock::take(&data.join("lock"))?.with_context(|| {
+            format!(
+                "a demo runs in {} already; stop it first, or use another --dir",
+                dir.display()
+            )
+        })?;
+        let stage = Self {
+            dir: fs::canonicalize(dir)?,
+            _lock: lock,
+        };
+        if !keeps_existing {
+            stage.empty()?;
+        }
+        for (_, folder) in stage.folders() {
+            fs::create_dir_all(&folder)
+                .with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        if !keeps_existing {
+            stage.fill()?;
+        }
+        Ok(stage)
+    }
+
+    /// Returns each agent's name and folder.
+    pub(crate) fn folders(&self) -> impl Iterator<Item = (&'static str, PathBuf)> {
+        PARTS
+            .map(|(name, folder)| (name, self.dir.join(folder)))
+            .into_iter()
+    }
+
+    /// Returns where the server keeps its data.
+    pub(crate) fn server_data(&self) -> PathBuf {
+        self.data(SERVER)
+    }
+
+    /// Returns where a part keeps its data.
+    pub(crate) fn data(&self, part: &str) -> PathBuf {
+        self.dir.join(DATA).join(part)
+    }
+
+    /// Returns what the newcomer shall see when all is in step.
+    pub(crate) fn live_block(&self, url: &ServerUrl) -> String {
+        let path = |folder: &str| shell_quoted(&self.dir.join(folder).to_string_lossy());
+        let (a, b) = (path(PARTS[0].1), path(PARTS[1].1));
+        format!(
+            "\n\
+             === Live Sync Active ===\n\
+             folder A    {a}\n\
+             folder B    {b}\n\
+             server      {url}\n\
+             Try it in another terminal:\n\
+             \x20   echo hello > {a}/hello.txt; sleep 0.2; cat {b}/hello.txt\n\
+             Stop with Ctrl+C; start again with --keep-existing to go on where you were.\n"
+        )
+    }
+
+    /// Empties both folders and all data, after making sure that the demo made them.
+    fn empty(&self) -> anyhow::Result<()> {
+        let folders: Vec<PathBuf> = self.folders().map(|(_, folder)| folder).collect();
+        if let Some(folder) = folders.iter().find(|folder| is_foreign(folder)) {
+            bail!(
+                "{} holds files that this demo did not make, so it is not emptied; \
+                 use --keep-existing to sync it as it is, or another --dir",
+                folder.display()
+            );
+        }
+        let data = PARTS.map(|(name, _)| self.data(name));
+        for dir in folders.into_iter().chain(data).chain([self.data(SERVER)]) {
+            match fs::remove_dir_all(&dir) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(e).with_context(|| format!("cannot empty {}", dir.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn fill(&self) -> anyhow::Result<()> {
+        for (name, folder) in self.folders() {
+            samples::fill(&folder, name)
+                .with_context(|| format!("cannot write samples into {}", folder.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a folder holds something and was never synced: then it is not the demo's to empty. A link is never.
+fn is_foreign(folder: &Path) -> bool {
+    if fs::symlink_metadata(folder).is_ok_and(|meta| !meta.is_dir()) {
+        return true;
+    }
+    let is_filled = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    is_filled && !folder.join(MARKER_DIR).is_dir()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_filled_with_samples_of_every_kind() {
+        let temp = tempfile::tempdir().unwrap();
+        let stage = Stage::set(&temp.path().join("new/demo"), false).unwrap();
+        for (name, folder) in stage.folders() {
+            assert!(folder.join(format!("hello-from-{name}.txt")).is_file());
+            assert!(folder.join(format!("notes/{name}/2026/plan.txt")).is_file());
+            assert!(folder.join(format!("{name}-todo")).is_symlink());
+        }
+    }
+
+    #[test]
+    fn one_demo_at_a_time() {
+        let temp = tempfile::tempdir().unwrap();
+        let _running = Stage::set(temp.path(), false).unwrap();
+        let error = Stage::set(temp.path(), false).unwrap_err();
+        assert!(error.to_string().contains("runs in"), "{error}");
+    }
+
+    #[test]
+    fn folders_of_others_are_never_emptied() {
+        let temp = tempfile::tempdir().unwrap();
+        let mine = temp.path().join("folder-a/mine.txt");
+        fs::create_dir(temp.path().join("folder-a")).unwrap();
+        fs::write(&mine, "x").unwrap();
+        let error = Stage::set(temp.path(), false).unwrap_err();
+        assert!(error.to_string().contains("--keep-existing"), "{error}");
+        Stage::set(temp.path(), true).unwrap();
+        assert_eq!(fs::read_to_string(&mine).unwrap(), "x");
+    }
+
+    #[test]
+    fn folders_of_the_demo_are_emptied_unless_kept() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("folder-a");
+        fs::create_dir_all(folder.join(MARKER_DIR)).unwrap();
+        fs::write(folder.join("old.txt"), "x").unwrap();
+        Stage::set(temp.path(), true).unwrap();
+        assert!(folder.join("old.txt").exists());
+        Stage::set(temp.path(), false).unwrap();
+        assert!(!folder.join("old.txt").exists());
+        assert!(!folder.join(MARKER_DIR).exists());
+    }
+
+    #[test]
+    fn the_line_to_try_can_be_pasted() {
+        let temp = tempfile::tempdir().unwrap();
+        let stage = Stage::set(&temp.path().join("it's here"), false).unwrap();
+        let block = stage.live_block(&"http://127.0.0.1:1".parse().unwrap());
+        assert!(block.contains("Live Sync Active"));
+        assert!(block.contains(r"it'\''s here/folder-a'/hello.txt"));
+    }
+}
