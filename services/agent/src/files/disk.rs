@@ -410,6 +410,28 @@ fn sync_all(fd: &OwnedFd, shown: impl ToString) -> Result<()> {
         .map_err(fails_io("make durable", shown))
 }
 
+/// What one look at an absolute path tells; for the watcher, whose events do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Glance {
+    /// A directory.
+    Dir,
+    /// A regular file of one name.
+    File,
+    /// Anything else, or nothing.
+    Other,
+}
+
+/// Looks at an absolute path, not through a link.
+pub(crate) fn glance(path: &Path) -> Glance {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => Glance::Dir,
+        Ok(found) if found.is_file() && std::os::unix::fs::MetadataExt::nlink(&found) == 1 => {
+            Glance::File
+        }
+        _ => Glance::Other,
+    }
+}
+
 /// Renames a damaged file so that a fresh one can take its place; returns its new path.
 ///
 /// # Errors

@@ -1,0 +1,396 @@
+//! The watcher: what the system says of changes in the folder, as changes of paths.
+//!
+//! Guarantees: a new directory is watched before it is reported, so that nothing made in it meanwhile is missed; lost
+//! events are reported as an overflow, never passed over; the agent's own `.fsync` is not watched. Nothing is polled,
+//! unless the system's limit of watches is reached: then the whole folder is looked at every [`POLL`].
+//! Does not: look at contents, or know what is ignored.
+//!
+//! ```text
+//! notify's thread -> bounded channel (full: overflow) -> the watch thread -> batches (full: waits, gathers)
+//! ```
+//! The watch thread starts with [`Watch::start`] and ends when the [`Watch`] is dropped or nobody takes batches. Events
+//! in flight are lost then: the next start scans. The only file that names notify.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fsync_core::engine::changes::{Change, ChangeKind};
+use fsync_core::path::{MARKER_DIR, RelPath};
+use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
+use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::mpsc::Sender;
+
+use crate::files::disk::{Glance, glance};
+use crate::folder::FolderInput;
+
+/// Events that may wait for the watch thread; more of them are an overflow.
+const RAW_EVENTS: usize = 16 * 1024;
+/// Events that one batch gathers at most.
+const BATCH_EVENTS: usize = 4096;
+/// How often the folder is scanned while the system watches only a part of it.
+pub const POLL: Duration = Duration::from_secs(60);
+
+/// Why changes cannot be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// The system has no watch left; the message names what to raise.
+    #[error(
+        "the system's limit of watched directories is reached at {}; raise it with \
+         `sudo sysctl fs.inotify.max_user_watches=1048576` (and fs.inotify.max_user_instances=1024)",
+        .0.display()
+    )]
+    Limit(PathBuf),
+    /// The system refused otherwise.
+    #[error("cannot watch {}", path.display())]
+    Refused {
+        /// The directory.
+        path: PathBuf,
+        /// The system's word.
+        #[source]
+        source: notify::Error,
+    },
+}
+
+/// A running watcher; ends when it is dropped.
+#[derive(Debug)]
+pub struct Watch {
+    stop: Arc<AtomicBool>,
+    wake: SyncSender<Raw>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What reaches the watch thread.
+#[derive(Debug)]
+enum Raw {
+    Event(Event),
+    Error(notify::Error),
+    Stop,
+}
+
+impl Watch {
+    /// Watches the folder at `root`, all below it included, and gives batches of changes to `changes`.
+    ///
+    /// # Errors
+    /// [`WatchError::Refused`]. Too few watches are no error: they are logged, and the folder is scanned every [`POLL`].
+    pub fn start(root: &Path, changes: Sender<FolderInput>) -> Result<Self, WatchError> {
+        let (wake, raw) = sync_channel(RAW_EVENTS);
+        let lost = Arc::new(AtomicBool::new(false));
+        let mut watcher = start_notify(root, wake.clone(), Arc::clone(&lost))?;
+        let is_partial = match watch_below(&mut watcher, root) {
+            Ok(()) => false,
+            Err(error @ WatchError::Limit(_)) => {
+                tracing::error!(%error, "only a part of the folder is watched");
+                true
+            }
+            Err(error) => return Err(error),
+        };
+        // Stage and trash are the agent's own doing. Nothing to take back if they are not watched.
+        drop(watcher.unwatch(&root.join(MARKER_DIR)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = Thread {
+            root: root.to_owned(),
+            watcher,
+            raw,
+            changes,
+            lost,
+            stop: Arc::clone(&stop),
+            is_partial,
+        };
+        let thread = std::thread::Builder::new()
+            .name("watch".to_owned())
+            .spawn(move || thread.run())
+            .map_err(|error| refused(root, notify::Error::io(error)))?;
+        Ok(Self {
+            stop,
+            wake,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Release);
+        // A full channel wakes the thread as well.
+        drop(self.wake.try_send(Raw::Stop));
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the watch thread died");
+        }
+    }
+}
+
+fn refused(path: &Path, source: notify::Error) -> WatchError {
+    match source.kind {
+        notify::ErrorKind::MaxFilesWatch => WatchError::Limit(path.to_owned()),
+        _ => WatchError::Refused {
+            path: path.to_owned(),
+            source,
+        },
+    }
+}
+
+fn start_notify(
+    root: &Path,
+    wake: SyncSender<Raw>,
+    lost: Arc<AtomicBool>,
+) -> Result<RecommendedWatcher, WatchError> {
+    let marker = root.join(MARKER_DIR);
+    // Runs on notify's thread, which the watch thread waits for when it adds a watch: it must never wait itself.
+    let handler = move |event: notify::Result<Event>| {
+        let raw = match event {
+            Ok(event) if !is_of_interest(&event, &marker) => return,
+            Ok(event) => Raw::Event(event),
+            Err(error) => Raw::Error(error),
+        };
+        if let Err(TrySendError::Full(_)) = wake.try_send(raw) {
+            lost.store(true, Ordering::Release);
+        }
+    };
+    let config = Config::default().with_follow_symlinks(false);
+    RecommendedWatcher::new(handler, config).map_err(|error| refused(root, error))
+}
+
+fn is_of_interest(event: &Event, marker: &Path) -> bool {
+    if event.need_rescan() {
+        return true;
+    }
+    let is_noise = match event.kind {
+        EventKind::Access(AccessKind::Close(AccessMode::Write)) => false,
+        EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => true,
+        _ => false,
+    };
+    !is_noise && !event.paths.iter().any(|path| path.starts_with(marker))
+}
+
+fn watch_below(watcher: &mut RecommendedWatcher, path: &Path) -> Result<(), WatchError> {
+    watcher
+        .watch(path, RecursiveMode::Recursive)
+        .map_err(|error| refused(path, error))
+}
+
+struct Thread {
+    root: PathBuf,
+    watcher: RecommendedWatcher,
+    raw: Receiver<Raw>,
+    changes: Sender<FolderInput>,
+    lost: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    is_partial: bool,
+}
+
+/// What a batch has gathered.
+#[derive(Debug, Default)]
+struct Gathered {
+    changes: BTreeMap<RelPath, ChangeKind>,
+    is_overflow: bool,
+}
+
+impl Thread {
+    fn run(mut self) {
+        loop {
+            let mut gathered = Gathered::default();
+            match self.wait() {
+                Ok(raw) => self.take(raw, &mut gathered),
+                Err(RecvTimeoutError::Timeout) => gathered.is_overflow = true,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            for _ in 1..BATCH_EVENTS {
+                let Ok(raw) = self.raw.try_recv() else {
+                    break;
+                };
+                self.take(raw, &mut gathered);
+            }
+            if self.stop.load(Ordering::Acquire) {
+                return;
+            }
+            gathered.is_overflow |= self.lost.swap(false, Ordering::AcqRel);
+            if !self.send(gathered) {
+                return;
+            }
+        }
+    }
+
+    fn wait(&self) -> Result<Raw, RecvTimeoutError> {
+        match self.is_partial {
+            true => self.raw.recv_timeout(POLL),
+            false => self
+                .raw
+                .recv()
+                .map_err(|_closed| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn send(&self, gathered: Gathered) -> bool {
+        let input = if gathered.is_overflow {
+            FolderInput::Overflow
+        } else if gathered.changes.is_empty() {
+            return true;
+        } else {
+            let change = |(path, kind)| Change { path, kind };
+            FolderInput::Changed(gathered.changes.into_iter().map(change).collect())
+        };
+        self.changes.blocking_send(input).is_ok()
+    }
+
+    fn take(&mut self, raw: Raw, gathered: &mut Gathered) {
+        match raw {
+            Raw::Stop => {}
+            Raw::Error(error) => self.failed(&error, gathered),
+            Raw::Event(event) if event.need_rescan() => gathered.is_overflow = true,
+            Raw::Event(event) => {
+                for path in &event.paths {
+                    self.changed(&event.kind, path, gathered);
+                }
+            }
+        }
+    }
+
+    /// The system's limit is told once; anything else may have cost events.
+    fn failed(&mut self, error: &notify::Error, gathered: &mut Gathered) {
+        gathered.is_overflow = true;
+        if !matches!(error.kind, notify::ErrorKind::MaxFilesWatch) {
+            tracing::warn!(%error, "the watcher failed; the folder is scanned");
+        } else if !self.is_partial {
+            self.is_partial = true;
+            let error = WatchError::Limit(error.paths.first().unwrap_or(&self.root).clone());
+            tracing::error!(%error, "only a part of the folder is watched");
+        }
+    }
+
+    fn changed(&mut self, kind: &EventKind, path: &Path, gathered: &mut Gathered) {
+        let Ok(below) = path.strip_prefix(&self.root) else {
+            return;
+        };
+        if below.as_os_str().is_empty() {
+            // The root itself was moved, removed or touched: only a look at it tells.
+            gathered.is_overflow |= !matches!(kind, EventKind::Modify(ModifyKind::Metadata(_)));
+            return;
+        }
+        let Ok(below) = RelPath::parse(below.as_os_str().as_bytes()) else {
+            return;
+        };
+        let kind = match kind {
+            EventKind::Create(CreateKind::Folder) => self.appeared(path, gathered),
+            EventKind::Modify(ModifyKind::Name(RenameMode::To)) => match glance(path) {
+                Glance::Dir => self.appeared(path, gathered),
+                _ => ChangeKind::Finished,
+            },
+            // A new file's end of writing follows; a link's or a further name's does not.
+            EventKind::Create(_) => match glance(path) {
+                Glance::File => ChangeKind::Unfinished,
+                _ => ChangeKind::Finished,
+            },
+            EventKind::Modify(ModifyKind::Data(_)) => ChangeKind::Unfinished,
+            _ => ChangeKind::Finished,
+        };
+        let known = gathered.changes.entry(below).or_insert(kind);
+        if *known != ChangeKind::Subtree {
+            *known = kind;
+        }
+    }
+
+    /// notify watches a new directory only after it told of it: what is made in between would be missed.
+    fn appeared(&mut self, path: &Path, gathered: &mut Gathered) -> ChangeKind {
+        match watch_below(&mut self.watcher, path) {
+            Err(WatchError::Refused { source, .. }) => match source.kind {
+                // Gone again: its removal is on its way.
+                notify::ErrorKind::PathNotFound => {}
+                _ => self.failed(&source, gathered),
+            },
+            Err(WatchError::Limit(path)) => {
+                let error = notify::Error::new(notify::ErrorKind::MaxFilesWatch).add_path(path);
+                self.failed(&error, gathered);
+            }
+            Ok(()) => {}
+        }
+        ChangeKind::Subtree
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::mpsc;
+
+    struct Watched {
+        temp: tempfile::TempDir,
+        batches: mpsc::Receiver<FolderInput>,
+        _watch: Watch,
+    }
+
+    fn watched() -> Watched {
+        let temp = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(temp.path().join(".fsync/stage")).unwrap();
+        std::fs::create_dir_all(temp.path().join("old")).unwrap();
+        let (sender, batches) = mpsc::channel(64);
+        let watch = Watch::start(temp.path(), sender).unwrap();
+        Watched {
+            temp,
+            batches,
+            _watch: watch,
+        }
+    }
+
+    /// Waits until a change of this path and kind comes; everything before it is passed over.
+    fn wait_for(watched: &mut Watched, path: &str, kind: ChangeKind) {
+        loop {
+            let Some(FolderInput::Changed(changes)) = watched.batches.blocking_recv() else {
+                panic!("no change came");
+            };
+            for change in changes {
+                assert!(!change.path.as_bytes().starts_with(b".fsync"));
+                if change.path.as_bytes() == path.as_bytes() && change.kind == kind {
+                    return;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_write_a_rename_and_a_removal_are_finished_changes() {
+        let mut watched = watched();
+        let at = |name: &str| watched.temp.path().join(name);
+        let (one, two, staged) = (at("old/one"), at("two"), at(".fsync/stage/p-1"));
+        std::fs::write(staged, "own").unwrap();
+        std::fs::write(&one, "text").unwrap();
+        wait_for(&mut watched, "old/one", ChangeKind::Finished);
+        std::fs::rename(&one, &two).unwrap();
+        wait_for(&mut watched, "two", ChangeKind::Finished);
+        std::fs::remove_file(&two).unwrap();
+        wait_for(&mut watched, "two", ChangeKind::Finished);
+    }
+
+    #[test]
+    fn new_and_moved_directories_are_watched_before_they_are_told() {
+        let mut watched = watched();
+        let at = |name: &str| watched.temp.path().join(name);
+        let (deep, moved, file) = (at("new/deep"), at("moved"), at("moved/deep/file"));
+        std::fs::create_dir_all(&deep).unwrap();
+        wait_for(&mut watched, "new", ChangeKind::Subtree);
+        std::fs::rename(deep.parent().unwrap(), &moved).unwrap();
+        wait_for(&mut watched, "moved", ChangeKind::Subtree);
+        std::fs::write(&file, "x").unwrap();
+        wait_for(&mut watched, "moved/deep/file", ChangeKind::Finished);
+    }
+
+    #[test]
+    fn a_removed_root_asks_for_a_look_at_everything() {
+        let mut watched = watched();
+        std::fs::remove_dir_all(watched.temp.path()).unwrap();
+        loop {
+            match watched.batches.blocking_recv() {
+                Some(FolderInput::Overflow) => return,
+                Some(_) => {}
+                None => panic!("no overflow came"),
+            }
+        }
+    }
+}
