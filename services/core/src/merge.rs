@@ -22,6 +22,9 @@ use crate::path::{Name, RelPath};
 use crate::revision::{MoveHint, Timestamp};
 use crate::tree::{self, Edits, Entries};
 
+/// A rename may lead to where another one has to go first: so often those that did not fit are tried again.
+const RENAME_ROUNDS: usize = 8;
+
 /// One side of a merge.
 #[derive(Debug, Clone)]
 pub struct Side {
@@ -131,24 +134,38 @@ impl Roots {
         self.gather_ways(overlay, ours.iter().chain(theirs))?;
         let shared: BTreeSet<&MoveHint> =
             ours.iter().filter(|hint| theirs.contains(hint)).collect();
-        let mut done: Vec<MoveHint> = Vec::new();
+        let mut held = Held::default();
+        let mut open: Vec<(bool, &MoveHint)> = Vec::new();
         for hint in ours {
-            let both = shared.contains(hint);
-            if self.rename_one(overlay, hint, (true, both))? {
-                done.push(hint.clone());
+            if shared.contains(hint) {
+                self.rename_one(overlay, hint, (true, true))?;
+            } else {
+                open.push((true, hint));
             }
         }
-        let mut valid = Vec::new();
-        for hint in theirs.iter().filter(|hint| !shared.contains(hint)) {
-            let hint = MoveHint {
-                from: follow(&done, &hint.from),
-                to: follow(&done, &hint.to),
-            };
-            if self.rename_one(overlay, &hint, (false, false))? {
-                valid.push(hint);
+        open.extend(
+            theirs
+                .iter()
+                .filter(|hint| !shared.contains(hint))
+                .map(|hint| (false, hint)),
+        );
+        for _ in 0..RENAME_ROUNDS {
+            let before = open.len();
+            let mut rest = Vec::new();
+            for (is_ours, hint) in open {
+                let hint_now = held.follow(hint, is_ours);
+                if self.rename_one(overlay, &hint_now, (is_ours, false))? {
+                    held.add(is_ours, hint_now);
+                } else {
+                    rest.push((is_ours, hint));
+                }
+            }
+            open = rest;
+            if open.is_empty() || open.len() == before {
+                break;
             }
         }
-        Ok(valid)
+        Ok(held.theirs)
     }
 
     /// Names all nodes on the hints' ways at once, so that they are fetched together.
@@ -216,6 +233,33 @@ impl Roots {
             self.ours = other;
         }
         Ok(true)
+    }
+}
+
+/// The renames of both sides that were carried out, in order.
+#[derive(Default)]
+struct Held {
+    ours: Vec<MoveHint>,
+    theirs: Vec<MoveHint>,
+}
+
+impl Held {
+    fn add(&mut self, is_ours: bool, hint: MoveHint) {
+        let side = if is_ours {
+            &mut self.ours
+        } else {
+            &mut self.theirs
+        };
+        side.push(hint);
+    }
+
+    /// Returns a hint of one side after the other side's renames.
+    fn follow(&self, hint: &MoveHint, is_ours: bool) -> MoveHint {
+        let others = if is_ours { &self.theirs } else { &self.ours };
+        MoveHint {
+            from: follow(others, &hint.from),
+            to: follow(others, &hint.to),
+        }
     }
 }
 

@@ -93,6 +93,7 @@ fn equal_changes_are_no_conflict() {
         row("d/a=1 d/b=2", "", "d/b=2", ""),
         row("d/e/a=1", "d/e/", "", ""),
         row("d/a=1", "d/", "d/", "d/"),
+        row("d/a=1 d/b=2", "d/a=1", "d/b=2", "d/"),
         row("", "d/", "d/", "d/"),
         row("a>x", "a>y", "a>y", "a>y"),
     ]);
@@ -240,6 +241,24 @@ fn both_may_rename_alike_or_inside_one_another() {
         moved("d/f=1", ("e/f=1", "d>e"), ("d/g=1", "d/f>d/g"), "e/g=1"),
         moved("d/f=1", ("d/g=1", "d/f>d/g"), ("e/f=1", "d>e"), "e/g=1"),
         moved("a=1 b=2", ("c=1 b=2", "a>c"), ("a=1 d=2", "b>d"), "c=1 d=2"),
+    ]);
+}
+
+#[test]
+fn a_rename_into_what_the_other_side_renamed_is_followed() {
+    check(&[
+        moved(
+            "c/x=1 c/y=2 d/z=3",
+            ("d/c/x=1 d/c/y=2 d/z=3", "c>d/c"),
+            ("c/y=2 e/z=3", "d>e"),
+            "e/c/y=2 e/z=3",
+        ),
+        moved(
+            "c/x=1 c/y=2 d/z=3",
+            ("c/y=2 e/z=3", "d>e"),
+            ("d/c/x=1 d/c/y=2 d/z=3", "c>d/c"),
+            "e/c/y=2 e/z=3",
+        ),
     ]);
 }
 

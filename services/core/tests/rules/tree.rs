@@ -180,6 +180,17 @@ fn a_file_on_the_way_is_replaced_by_the_directory_that_an_edit_needs() {
     assert_eq!(removed, root);
 }
 
+/// Makes a directory whose second part starts with the last name of the first.
+fn new_twice(store: &mut Store, first: ObjectId) -> ObjectId {
+    let mut new = NewNodes::default();
+    let second = Entries::from([(name("file-0000001.txt"), file("again"))]);
+    let second = tree::write_dir(&second, &mut new);
+    let parts = vec![(name("m"), first), (name("z"), second)];
+    let id = new.insert(Node::DirInner(1, parts));
+    store.keep(&new);
+    id
+}
+
 #[test]
 fn trees_of_other_shapes_are_refused() {
     let mut new = NewNodes::default();
@@ -199,7 +210,8 @@ fn trees_of_other_shapes_are_refused() {
     let too_low = new.insert(inner(2, &[("m", a.0), ("z", leaf)]));
     let mut store = Store::default();
     store.keep(&new);
-    for id in [overlapping, same_height, too_low, leaf] {
+    let twice = new_twice(&mut store, a.0);
+    for id in [overlapping, twice, same_height, too_low, leaf] {
         let read = tree::read_dir(&store.0, &id);
         assert!(matches!(read, Err(NodesError::Invalid { .. })), "{read:?}");
     }
