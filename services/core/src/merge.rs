@@ -213,7 +213,10 @@ impl Roots {
             return Ok(false);
         }
         if both {
-            let is_there = at(&other, &hint.from)?.is_none() && at(&other, &hint.to)?.is_some();
+            // As above, so that it does not matter which side is asked first.
+            let is_alike = |entry: Entry| entry.as_dir().is_some() == was.as_dir().is_some();
+            let is_there =
+                at(&other, &hint.from)?.is_none() && at(&other, &hint.to)?.is_some_and(is_alike);
             if is_there {
                 self.base = Some(move_entry(overlay, &base, hint, was)?);
             }
