@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fsync_core::service::error::ServiceError;
 use fsync_core::wire::{Bye, ByeCode};
 use fsync_runtime::Shutdown;
 use fsync_runtime::shutdown::Unfinished;
@@ -17,10 +18,12 @@ use tracing::{info, warn};
 use crate::blobs::{BlobError, Blobs};
 use crate::clock;
 use crate::config::{Access, BlobStore, Config, ConfigError};
+use crate::gc;
 use crate::http::{self, Api, gate::Gate};
 use crate::journal::memory::Memory;
 use crate::journal::redb::Redb;
 use crate::journal::{Journal, JournalError};
+use crate::packer;
 use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
@@ -61,6 +64,9 @@ pub enum StartError {
     /// The blob store cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// The stores cannot be read.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen {
@@ -145,6 +151,15 @@ impl Server {
         let address = listener.local_addr().unwrap_or(config.listen);
         let (layer, sockets) = Sockets::layer(parts.store.clone(), &tasks);
         let trees = Trees::new(parts.store.clone(), sockets.clone(), tasks.clone());
+        gc::rebuild_index(&parts.store).await?;
+        drop(tasks.spawn(
+            "packer",
+            packer::run(parts.store.clone(), trees.clone(), tasks.clone()),
+        ));
+        drop(tasks.spawn(
+            "gc",
+            gc::run(parts.store.clone(), config.retention, tasks.clone()),
+        ));
         let api = Api {
             store: parts.store.clone(),
             trees,
@@ -223,6 +238,18 @@ pub async fn run(
         warn!(%unfinished, "server ended with work in flight");
     }
     Ok(())
+}
+
+/// Collects garbage once in the stores of a server that does not run.
+///
+/// # Errors
+/// [`StartError`]; `InUse` while the server runs, which collects by itself.
+pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected, StartError> {
+    let tasks = Shutdown::new();
+    let parts = build_parts(config, &tasks)?;
+    let collected = gc::collect(&parts.store, &config.retention, is_dry).await;
+    parts.store.journal().close().await?;
+    Ok(collected?)
 }
 
 /// A listener whose connections send small answers at once.

@@ -8,6 +8,8 @@
 //!      store.rs              objects by id, verified; decoded nodes cached
 //!      /      \
 //! journal.rs  blobs.rs       what must be remembered | contents in packs
+//!      ^      ^
+//!   packer.rs, gc.rs          move small objects into packs | drop what nothing reaches
 //! ```
 //!
 //! Guarantees: durable, then visible, then advertised; everything is keyed by tenant.
@@ -19,8 +21,10 @@ pub mod cli;
 mod clock;
 pub mod config;
 pub mod error;
+pub mod gc;
 pub mod http;
 pub mod journal;
+pub mod packer;
 pub mod socket;
 pub mod store;
 pub mod tree;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use fsync_runtime::{Shutdown, crypto, telemetry};
-use fsync_server::cli::Cli;
+use fsync_server::app;
+use fsync_server::cli::{Cli, Verb};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -24,6 +25,10 @@ fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     telemetry::init(&cli.log, "info")?;
     let config = cli.server.to_config()?;
     let runtime = tokio::runtime::Runtime::new()?;
+    if let Some(Verb::Gc { dry_run }) = cli.verb {
+        let collected = runtime.block_on(app::collect_once(&config, dry_run))?;
+        return Ok(writeln!(std::io::stdout(), "{collected}")?);
+    }
     runtime.block_on(async {
         let shutdown = Shutdown::new();
         shutdown.watch_signals()?;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fsync_core::id::RevisionId;
 use fsync_core::label::TreeKey;
+use fsync_core::limits;
 use fsync_core::revision::Revision;
 use fsync_core::service::admit::Pushed;
 use fsync_core::service::commit::{Advert, Commits, Effect, Input, Push};
@@ -19,7 +20,7 @@ use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::{CommitWrite, Payload, Ticket, UploadId};
 use fsync_core::wire::{CommitAnswer, RefEvent};
 use fsync_runtime::Shutdown;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tracing::{debug, warn};
 
 use crate::clock;
@@ -55,7 +56,9 @@ struct Inner {
     tasks: Shutdown,
     trees: Mutex<HashMap<TreeKey, Arc<Tree>>>,
     next_ticket: AtomicU64,
-    packer: tokio::sync::Notify,
+    /// Bytes of objects in the journal that wait for the packer.
+    inline_bytes: AtomicU64,
+    gathered: Notify,
 }
 
 #[derive(Debug)]
@@ -87,7 +90,8 @@ impl Trees {
             tasks,
             trees: Mutex::default(),
             next_ticket: AtomicU64::new(1),
-            packer: tokio::sync::Notify::new(),
+            inline_bytes: AtomicU64::new(0),
+            gathered: Notify::new(),
         }))
     }
 
@@ -112,9 +116,14 @@ impl Trees {
         answer.await.map_err(gone)?
     }
 
-    /// Resolves when commits may have left enough in the journal to be packed.
-    pub async fn committed(&self) {
-        self.0.packer.notified().await;
+    /// Resolves when a pack's worth of objects has gathered in the journal.
+    pub async fn gathered(&self) {
+        self.0.gathered.notified().await;
+    }
+
+    /// Says how many bytes of objects are in the journal now.
+    pub fn set_inline_bytes(&self, bytes: u64) {
+        self.0.inline_bytes.store(bytes, Ordering::Relaxed);
     }
 
     fn start(&self, key: &TreeKey, push: Push, waiting: Waiting) {
@@ -194,6 +203,11 @@ fn failed(tree: &TreeKey, error: ServiceError) -> Input {
 impl Inner {
     async fn write(&self, tree: &Tree, write: Box<CommitWrite>) -> Input {
         let payloads = tree.payloads(&write.tickets);
+        let bytes = payloads.iter().map(|payload| inline_bytes(payload)).sum();
+        let before = self.inline_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes >= limits::PACK_BYTES as u64 {
+            self.gathered.notify_one();
+        }
         let journal = self.store.journal();
         match journal.commit(tree.key.clone(), write, payloads).await {
             Ok(committed) => Input::Committed(committed),
@@ -210,7 +224,6 @@ impl Inner {
             author: advert.author,
             trace: None,
         });
-        self.packer.notify_one();
     }
 }
 
@@ -229,6 +242,13 @@ impl Tree {
             // The caller may have gone; the commit stands.
             drop(waiting.reply.send(result));
         }
+    }
+}
+
+fn inline_bytes(payload: &Payload) -> u64 {
+    match payload {
+        Payload::Inline(objects) => objects.iter().map(|o| o.bytes.len() as u64).sum(),
+        Payload::Packed(..) => 0,
     }
 }
 

@@ -1,0 +1,328 @@
+//! Garbage collection: contents that no head, no kept revision and no upload session reaches go, after a grace.
+//!
+//! Order: expired sessions end; each tree is marked from its kept revisions and loses the marks of what is not live (only if
+//! its head is still the one that was marked); objects that no tree and no session has lose their index rows; packs that
+//! hold nothing live any more, or less than half, are rewritten and doomed; files of doomed packs go after the grace.
+//! Guarantees: nothing younger than the grace goes; if a live node cannot be read, nothing of its tenant is deleted; a
+//! tenant without any tree is left alone, because then the journal may have been lost. Lineage is never dropped.
+//! Tasks: `gc`, every [`Retention::interval`], ends at shutdown. Also the verb `fsync-server gc`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fsync_core::id::ObjectId;
+use fsync_core::label::{TenantName, TreeKey};
+use fsync_core::limits;
+use fsync_core::service::Now;
+use fsync_core::service::error::ServiceError;
+use fsync_core::service::facts::Questions;
+use fsync_core::service::mark::Mark;
+use fsync_core::service::record::{PackId, Place};
+use fsync_core::wire::Head;
+use fsync_runtime::Shutdown;
+use tracing::{error, info, warn};
+
+use crate::clock;
+use crate::config::Retention;
+use crate::journal::Sweep;
+use crate::store::Store;
+
+/// Nodes loaded at once while marking.
+const MARK_NODES: usize = 1024;
+/// Times a tree is marked on because its head moved; then it waits for the next collection.
+const MARK_TRIES: usize = 8;
+
+/// What a collection did, or would do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Trees marked.
+    pub trees: usize,
+    /// Revisions whose contents are kept.
+    pub kept_revisions: usize,
+    /// Objects dropped from the index.
+    pub objects: u64,
+    /// Packs rewritten because less than half was live.
+    pub rewritten_packs: usize,
+    /// Packs in which nothing is live any more; deleted after the grace.
+    pub doomed_packs: usize,
+    /// Pack files deleted.
+    pub deleted_packs: usize,
+}
+
+impl fmt::Display for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "trees {}, kept revisions {}, dropped objects {}, rewritten packs {}, doomed packs {}, deleted packs {}",
+            self.trees,
+            self.kept_revisions,
+            self.objects,
+            self.rewritten_packs,
+            self.doomed_packs,
+            self.deleted_packs
+        )
+    }
+}
+
+/// Collects once.
+///
+/// # Errors
+/// [`ServiceError`] of journal or blob store; what was done until then stands.
+pub async fn collect(
+    store: &Store,
+    retention: &Retention,
+    is_dry: bool,
+) -> Result<Collected, ServiceError> {
+    let now = clock::now();
+    let run = Run {
+        store,
+        retention,
+        now,
+        sweep: Sweep {
+            cutoff: before(now, retention.grace),
+            is_dry,
+        },
+    };
+    let mut collected = Collected::default();
+    if !is_dry {
+        store.journal().expire_uploads(now).await?;
+    }
+    let mut tenants: BTreeMap<TenantName, bool> = BTreeMap::new();
+    for tree in store.journal().trees().await? {
+        let is_marked = run.tree(&tree, &mut collected).await?;
+        *tenants.entry(tree.tenant).or_insert(true) &= is_marked;
+    }
+    for (tenant, is_marked) in tenants {
+        if is_marked {
+            run.tenant(&tenant, &mut collected).await?;
+        }
+    }
+    info!(?collected, is_dry, "garbage collected");
+    Ok(collected)
+}
+
+/// Collects periodically until the shutdown.
+pub async fn run(store: Store, retention: Retention, tasks: Shutdown) {
+    if retention.interval.is_zero() {
+        return;
+    }
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(retention.interval) => {}
+            () = tasks.triggered() => return,
+        }
+        if let Err(error) = collect(&store, &retention, false).await {
+            warn!(%error, "garbage collection stopped early");
+        }
+    }
+}
+
+/// Indexes the packs of tenants whose packs the journal does not know at all: it was lost, or is new.
+///
+/// # Errors
+/// [`ServiceError`] of journal or blob store.
+pub async fn rebuild_index(store: &Store) -> Result<(), ServiceError> {
+    for tenant in store.blobs().tenants().await? {
+        if !store.journal().packs(tenant.clone()).await?.is_empty() {
+            continue;
+        }
+        let packs = store.blobs().list(&tenant).await?;
+        warn!(%tenant, packs = packs.len(), "the journal knows no pack: indexing what the blob store has");
+        for stored in packs {
+            match store.blobs().footer(&tenant, stored.pack).await {
+                Ok(entries) => {
+                    let journal = store.journal();
+                    journal
+                        .index_pack(tenant.clone(), stored.pack, entries, clock::now())
+                        .await?;
+                }
+                Err(e) => {
+                    error!(%tenant, pack = %stored.pack, error = %e, "a pack was not indexed")
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn before(now: Now, age: Duration) -> Now {
+    let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+    Now(now.0.saturating_sub(age))
+}
+
+struct Run<'a> {
+    store: &'a Store,
+    retention: &'a Retention,
+    now: Now,
+    sweep: Sweep,
+}
+
+impl Run<'_> {
+    /// Marks and sweeps one tree; `false` if that could not be done, so that nothing of its tenant may go.
+    async fn tree(&self, tree: &TreeKey, collected: &mut Collected) -> Result<bool, ServiceError> {
+        let mut mark = Mark::default();
+        for id in self.store.journal().pins(tree.clone()).await? {
+            mark.pin(id);
+        }
+        for _ in 0..MARK_TRIES {
+            let head = self.head(tree).await?;
+            let roots = self.roots(tree).await?;
+            let kept = roots.len();
+            for root in roots {
+                mark.add_root(root);
+            }
+            if !self.mark(tree, &mut mark).await? {
+                return Ok(false);
+            }
+            let live = Arc::new(mark.live().clone());
+            let journal = self.store.journal();
+            let swept = journal
+                .sweep_tree(tree.clone(), head, live, self.sweep)
+                .await?;
+            if swept.is_some() {
+                collected.trees += 1;
+                collected.kept_revisions += kept;
+                return Ok(true);
+            }
+        }
+        warn!(%tree, "the tree is too busy to be collected now");
+        Ok(false)
+    }
+
+    async fn head(&self, tree: &TreeKey) -> Result<Option<Head>, ServiceError> {
+        let questions = Questions {
+            head: true,
+            ..Questions::default()
+        };
+        let answers = self.store.answer(tree, questions).await?;
+        Ok(answers.head.flatten().map(|state| state.head))
+    }
+
+    /// Returns the roots of the revisions that keep their contents, as far as they have them.
+    async fn roots(&self, tree: &TreeKey) -> Result<Vec<ObjectId>, ServiceError> {
+        let oldest = before(self.now, self.retention.age);
+        let mut roots = Vec::new();
+        let mut from = None;
+        'pages: loop {
+            let journal = self.store.journal();
+            let page = journal
+                .log(tree.clone(), from, limits::LOG_REVISIONS)
+                .await?;
+            let Some(last) = page.last() else { break };
+            from = Some(last.seq);
+            for stored in &page {
+                // At least the head, whatever the settings.
+                let is_kept = roots.len() < self.retention.revisions.max(1);
+                if !is_kept && stored.committed < oldest {
+                    break 'pages;
+                }
+                roots.push(stored.revision.root);
+            }
+        }
+        let dropped = self.store.lacking(tree, None, &roots).await?;
+        let dropped: BTreeSet<ObjectId> = dropped.into_iter().collect();
+        roots.retain(|root| !dropped.contains(root));
+        Ok(roots)
+    }
+
+    async fn mark(&self, tree: &TreeKey, mark: &mut Mark) -> Result<bool, ServiceError> {
+        loop {
+            let wanted = mark.wanted(MARK_NODES);
+            if wanted.is_empty() {
+                return Ok(true);
+            }
+            let nodes = self.store.nodes(&tree.tenant, &wanted).await?;
+            for (_, id) in wanted {
+                let Some(node) = nodes.get(&id) else {
+                    error!(%tree, %id, "a live node is lost: nothing of this tenant is collected");
+                    return Ok(false);
+                };
+                mark.feed(&id, node);
+            }
+        }
+    }
+
+    async fn tenant(
+        &self,
+        tenant: &TenantName,
+        collected: &mut Collected,
+    ) -> Result<(), ServiceError> {
+        let journal = self.store.journal();
+        let (objects, uses) = journal.sweep_objects(tenant.clone(), self.sweep).await?;
+        collected.objects += objects;
+        for used in uses {
+            if used.live_bytes > 0 && used.live_bytes * 2 >= used.bytes {
+                continue;
+            }
+            let is_empty = used.live_bytes == 0;
+            if !self.sweep.is_dry && !is_empty && !self.rewrite(tenant, used.pack).await? {
+                continue;
+            }
+            collected.rewritten_packs += usize::from(!is_empty);
+            collected.doomed_packs += 1;
+            if !self.sweep.is_dry {
+                journal
+                    .doom_pack(tenant.clone(), used.pack, self.now)
+                    .await?;
+            }
+        }
+        self.delete(tenant, collected).await
+    }
+
+    /// Copies what is still read from a pack into a new one; `false` if something of it cannot be read.
+    async fn rewrite(&self, tenant: &TenantName, pack: PackId) -> Result<bool, ServiceError> {
+        let journal = self.store.journal();
+        let entries = self.store.blobs().footer(tenant, pack).await?;
+        let ids: Vec<ObjectId> = entries.iter().map(|entry| entry.id).collect();
+        let places = journal.locate(tenant.clone(), ids.clone()).await?;
+        let is_here = |place: &Option<(_, Place)>| match place {
+            Some((_, Place::Pack(place))) => place.pack == pack,
+            _ => false,
+        };
+        let live: Vec<ObjectId> = ids
+            .into_iter()
+            .zip(&places)
+            .filter(|(_, p)| is_here(p))
+            .map(|(id, _)| id)
+            .collect();
+        let objects = self.store.read(tenant, &live).await?;
+        let Some(objects) = objects.into_iter().collect::<Option<Vec<_>>>() else {
+            error!(%tenant, %pack, "a live object of the pack cannot be read: the pack stays");
+            return Ok(false);
+        };
+        let (new, entries) = self.store.blobs().put_objects(tenant, &objects).await?;
+        journal
+            .repoint(tenant.clone(), Some(pack), new, entries)
+            .await?;
+        Ok(true)
+    }
+
+    /// Deletes files of packs doomed before the grace, and files that no commit ever named.
+    async fn delete(
+        &self,
+        tenant: &TenantName,
+        collected: &mut Collected,
+    ) -> Result<(), ServiceError> {
+        let (journal, blobs) = (self.store.journal(), self.store.blobs());
+        let known = journal.packs(tenant.clone()).await?;
+        let doomed = journal.doomed(tenant.clone(), self.sweep.cutoff).await?;
+        let orphans = blobs.list(tenant).await?.into_iter().filter(|stored| {
+            !known.contains(&stored.pack) && stored.written_ms < self.sweep.cutoff.0
+        });
+        let orphans: Vec<PackId> = orphans.map(|stored| stored.pack).collect();
+        collected.deleted_packs += doomed.len() + orphans.len();
+        if self.sweep.is_dry {
+            return Ok(());
+        }
+        for pack in doomed {
+            blobs.delete(tenant, pack).await?;
+            journal.forget_pack(tenant.clone(), pack).await?;
+        }
+        for pack in orphans {
+            blobs.delete(tenant, pack).await?;
+        }
+        Ok(())
+    }
+}
