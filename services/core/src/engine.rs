@@ -287,9 +287,10 @@ impl Engine {
             }
             Input::Applied { stale } => {
                 self.applied_last = true;
+                // At once, whatever window the path waits in: until it is scanned the same step would fail again and again.
                 stale
                     .into_iter()
-                    .for_each(|path| self.changes.retry(path, Duration::ZERO, now));
+                    .for_each(|path| self.changes.stale(path, now));
                 self.done();
             }
             Input::ApplyInterrupted { stale, pause } => {
