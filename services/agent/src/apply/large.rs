@@ -47,6 +47,44 @@ pub struct Assembly<'a> {
     unnoted: u64,
 }
 
+/// An assembly that waits for chunks, without its disk and state.
+#[derive(Debug)]
+pub struct Paused {
+    key: StageKey,
+    file: FileEntry,
+    runs: Vec<Run>,
+    offsets: Vec<u64>,
+    done: Vec<bool>,
+    places: HashMap<ObjectId, Vec<usize>>,
+    unnoted: u64,
+}
+
+impl Paused {
+    /// Goes on with the disk and state that it was paused from.
+    pub fn resume<'a>(self, files: &'a dyn Files, state: &'a State) -> Assembly<'a> {
+        let Self {
+            key,
+            file,
+            runs,
+            offsets,
+            done,
+            places,
+            unnoted,
+        } = self;
+        Assembly {
+            files,
+            state,
+            key,
+            file,
+            runs,
+            offsets,
+            done,
+            places,
+            unnoted,
+        }
+    }
+}
+
 impl std::fmt::Debug for Assembly<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Assembly")
@@ -207,6 +245,29 @@ impl<'a> Assembly<'a> {
             self.unnoted = 0;
         }
         Ok(written)
+    }
+
+    /// Lets go of disk and state until more chunks are here.
+    pub fn pause(self) -> Paused {
+        let Self {
+            key,
+            file,
+            runs,
+            offsets,
+            done,
+            places,
+            unnoted,
+            ..
+        } = self;
+        Paused {
+            key,
+            file,
+            runs,
+            offsets,
+            done,
+            places,
+            unnoted,
+        }
     }
 
     /// Returns whether every run is written.

@@ -7,17 +7,21 @@ use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use fsync_core::engine::{Failure, Input};
-use fsync_core::filelist;
-use fsync_core::id::ObjectId;
-use fsync_core::node::{Content, Entry, Run};
+use fsync_core::engine::{Compared, Failure, Input};
+use fsync_core::id::{ObjectId, ObjectKind};
+use fsync_core::node::{Content, Entry, FileEntry};
+use fsync_core::nodes::NodesError;
 use fsync_core::pack::Object;
 use fsync_core::path::RelPath;
 use fsync_core::plan::Step;
 
-use super::{Folder, FolderEffect, FolderError, NetFailure, Notice, Now};
-use crate::apply::{Applier, Contents, StepResult, Target};
+use super::{FetchRequest, Folder, FolderEffect, FolderError, NetFailure, Notice, Now};
+use crate::apply::{Applier, ApplyError, Contents, StepResult, Target};
 use crate::files::FilesError;
+
+mod large;
+
+use large::Large;
 
 /// Steps in one batch.
 const BATCH_STEPS: usize = 256;
@@ -66,6 +70,8 @@ struct Applying {
 #[derive(Debug)]
 struct Batch {
     number: u64,
+    /// The large file that this batch puts together; its one step follows then.
+    large: Option<large::Large>,
     steps: Vec<Step>,
     wanted: Vec<(ObjectId, u64)>,
     is_asked: bool,
@@ -108,7 +114,7 @@ impl Folder {
         let steps = ready.comparison.steps;
         let total = steps.len() as u64;
         let local: HashSet<ObjectId> = steps.iter().filter_map(displaced).collect();
-        let batches = self.batches(steps, &local)?;
+        let batches = self.batches(steps, &local);
         self.pull.applying = Some(Applying {
             target: Target {
                 revision: head.revision,
@@ -125,60 +131,48 @@ impl Folder {
         self.go_on(now, out)
     }
 
-    /// Cuts a plan into batches and finds out what each must fetch.
-    fn batches(
-        &mut self,
-        steps: Vec<Step>,
-        local: &HashSet<ObjectId>,
-    ) -> Result<VecDeque<Batch>, FolderError> {
+    /// Cuts a plan into batches and finds out what each must fetch; a large file is a batch of its own.
+    fn batches(&mut self, steps: Vec<Step>, local: &HashSet<ObjectId>) -> VecDeque<Batch> {
         let mut batches = VecDeque::new();
         let mut batch = self.pull.new_batch();
         let mut bytes = 0;
         for step in steps {
-            let wanted = self.wanted(&step, local)?;
-            let more: u64 = wanted.iter().map(|(_, bytes)| bytes).sum();
+            let large = large_file(&step).filter(|file| !local.contains(&file.content.id()));
+            let wanted = self.wanted(&step, local);
+            let more = wanted.map_or(0, |(_, bytes)| bytes);
             let is_full = batch.steps.len() >= BATCH_STEPS || bytes + more > BATCH_BYTES;
-            if is_full && !batch.steps.is_empty() {
+            if (is_full || large.is_some()) && !batch.steps.is_empty() {
                 batches.push_back(std::mem::replace(&mut batch, self.pull.new_batch()));
                 bytes = 0;
             }
             bytes += more;
             batch.wanted.extend(wanted);
             batch.steps.push(step);
+            if let Some(file) = large {
+                batch.large = Some(Large::new(file));
+                batches.push_back(std::mem::replace(&mut batch, self.pull.new_batch()));
+            }
         }
         if !batch.steps.is_empty() {
             batches.push_back(batch);
         }
-        Ok(batches)
+        batches
     }
 
-    /// Returns the chunks that a step needs and that are neither at hand nor on this disk.
-    fn wanted(
-        &self,
-        step: &Step,
-        local: &HashSet<ObjectId>,
-    ) -> Result<Vec<(ObjectId, u64)>, FolderError> {
+    /// Returns the chunk of a small file that a step needs and that is neither at hand nor on this disk.
+    fn wanted(&self, step: &Step, local: &HashSet<ObjectId>) -> Option<(ObjectId, u64)> {
         let Step::Put {
             now: Entry::File(file),
             ..
         } = step
         else {
-            return Ok(Vec::new());
+            return None;
         };
         match file.content {
-            Content::Chunk(id) if local.contains(&id) || self.pull.kept.0.contains_key(&id) => {
-                Ok(Vec::new())
+            Content::Chunk(id) if !local.contains(&id) && !self.pull.kept.0.contains_key(&id) => {
+                Some((id, file.size))
             }
-            Content::Chunk(id) => Ok(vec![(id, file.size)]),
-            Content::List(id) if local.contains(&id) => Ok(Vec::new()),
-            Content::List(_) => {
-                let runs = filelist::read_file(&*self.parts.state, &file.content, file.size)?;
-                let chunk = |run: Run| match run {
-                    Run::Chunk { id, bytes } => Some((id, bytes)),
-                    Run::Hole { .. } => None,
-                };
-                Ok(runs.into_iter().filter_map(chunk).collect())
-            }
+            _ => None,
         }
     }
 
@@ -193,27 +187,70 @@ impl Folder {
         let Some(applying) = &mut self.pull.applying else {
             return Ok(None);
         };
-        let Some(batch) = applying
-            .batches
-            .iter_mut()
-            .find(|batch| batch.number == number)
-        else {
+        let is_asked = |batch: &&mut Batch| {
+            batch.number == number
+                || batch
+                    .large
+                    .as_ref()
+                    .is_some_and(|large| large.asked(number))
+        };
+        let Some(batch) = applying.batches.iter_mut().find(is_asked) else {
             return Ok(None);
         };
-        match objects {
-            Ok(objects) => {
+        let objects = match objects {
+            Ok(objects) => objects,
+            Err(failure) => {
+                self.pull.forget();
+                return Ok(Some(chunks_failed(failure, out)));
+            }
+        };
+        match &mut batch.large {
+            Some(large) => {
+                applying.bytes += objects
+                    .iter()
+                    .map(|object| object.bytes.len() as u64)
+                    .sum::<u64>();
+                if let Err(error) = large.take(&self.parts, number, objects) {
+                    return self.interrupted(error, out).map(Some);
+                }
+                let (done, total, bytes) = (applying.done, applying.total, applying.bytes);
+                out.push(FolderEffect::Notice(Notice::Applying {
+                    done,
+                    total,
+                    bytes,
+                }));
+            }
+            None => {
                 let chunks = objects
                     .into_iter()
                     .map(|object| (object.id, object.bytes))
                     .collect();
                 batch.chunks = Some(Chunks(chunks));
-                self.go_on(now, out)
-            }
-            Err(failure) => {
-                self.pull.forget();
-                Ok(Some(chunks_failed(failure, out)))
             }
         }
+        self.go_on(now, out)
+    }
+
+    /// The disk failed under way: what was done is sorted out, the rest is compared again after a pause.
+    fn interrupted(
+        &mut self,
+        error: ApplyError,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Input, FolderError> {
+        let ApplyError::Files(error) = error else {
+            return Err(error.into());
+        };
+        crate::apply::recover(&*self.parts.files, &self.parts.state)?;
+        let rescan = self.pull.applying.take().map(|applying| applying.rescan);
+        self.pull.forget();
+        out.push(FolderEffect::Notice(Notice::Trouble(format!(
+            "{error}; trying again"
+        ))));
+        let stale = rescan.into_iter().flatten().collect();
+        Ok(Input::ApplyInterrupted {
+            stale,
+            pause: DISK_PAUSE,
+        })
     }
 
     /// Applies batches in order while their contents are here, and asks for the next ones.
@@ -227,17 +264,36 @@ impl Folder {
             let Some(applying) = &mut self.pull.applying else {
                 return Ok(None);
             };
-            match applying.batches.front() {
-                None => return Ok(Some(self.applied(out))),
-                Some(batch) if !batch.wanted.is_empty() && batch.chunks.is_none() => {
-                    return Ok(None);
+            let Some(batch) = applying.batches.front_mut() else {
+                return Ok(Some(self.applied(out)));
+            };
+            if !batch.wanted.is_empty() && batch.chunks.is_none() {
+                return Ok(None);
+            }
+            if let Some(large) = &mut batch.large {
+                match large.go_on(
+                    &self.parts,
+                    batch.steps.first(),
+                    &mut self.pull.next_batch,
+                    out,
+                ) {
+                    Ok(true) => {}
+                    Ok(false) => return Ok(None),
+                    Err(ApplyError::Nodes(NodesError::Missing(ids))) => {
+                        return Ok(Some(self.needs_lists(ids)));
+                    }
+                    Err(error) => return self.interrupted(error, out).map(Some),
                 }
-                Some(_) => {}
             }
             let Some(batch) = applying.batches.pop_front() else {
                 return Ok(None);
             };
-            self.apply_batch(batch)?;
+            if let Err(error) = self.apply_batch(batch) {
+                let FolderError::Apply(error) = error else {
+                    return Err(error);
+                };
+                return self.interrupted(error, out).map(Some);
+            }
             if let Some(applying) = &self.pull.applying {
                 let (done, total, bytes) = (applying.done, applying.total, applying.bytes);
                 out.push(FolderEffect::Notice(Notice::Applying {
@@ -247,6 +303,13 @@ impl Folder {
                 }));
             }
         }
+    }
+
+    /// Parts of a large file's list are not here: they are fetched first.
+    fn needs_lists(&mut self, ids: Vec<(ObjectKind, ObjectId)>) -> Input {
+        self.pull.forget();
+        self.compare.fetch = Some(FetchRequest::Nodes(ids));
+        Input::Compared(Compared::NeedsFetch)
     }
 
     fn apply_batch(&mut self, batch: Batch) -> Result<(), FolderError> {
@@ -280,23 +343,22 @@ impl Folder {
             }
         }
         if !again.is_empty() {
-            self.repeat(again)?;
+            self.repeat(again);
         }
         Ok(())
     }
 
     /// What was thought to be on this disk is not: it is fetched after all.
-    fn repeat(&mut self, steps: Vec<Step>) -> Result<(), FolderError> {
-        let mut batches = self.batches(steps, &HashSet::new())?;
+    fn repeat(&mut self, steps: Vec<Step>) {
+        let mut batches = self.batches(steps, &HashSet::new());
         let Some(applying) = &mut self.pull.applying else {
-            return Ok(());
+            return;
         };
         while let Some(mut batch) = batches.pop_back() {
             batch.is_repeat = true;
             applying.done = applying.done.saturating_sub(batch.steps.len() as u64);
             applying.batches.push_front(batch);
         }
-        Ok(())
     }
 
     fn applied(&mut self, out: &mut Vec<FolderEffect>) -> Input {
@@ -329,6 +391,7 @@ impl Pulling {
         self.next_batch += 1;
         Batch {
             number: self.next_batch,
+            large: None,
             steps: Vec::new(),
             wanted: Vec::new(),
             is_asked: false,
@@ -352,6 +415,17 @@ impl Pulling {
                 });
             }
         }
+    }
+}
+
+/// Returns the file that a step puts if it is a list of chunks.
+fn large_file(step: &Step) -> Option<FileEntry> {
+    match step {
+        Step::Put {
+            now: Entry::File(file),
+            ..
+        } if matches!(file.content, Content::List(_)) => Some(*file),
+        _ => None,
     }
 }
 
