@@ -13,8 +13,15 @@
 //! ```
 
 pub mod backend;
+pub mod check;
 pub mod files;
 pub mod hand;
 pub mod inodes;
+pub mod log;
+pub mod machine;
+pub mod net;
 pub mod rng;
+pub mod run;
+pub mod server;
 pub mod volume;
+pub mod world;

@@ -55,7 +55,11 @@ fn link(files: &dyn Files, at: &str, target: &str) {
     let key = StageKey::small(98);
     files.stage_link(&key, target.as_bytes()).unwrap();
     files
-        .rename(Place::Stage(&key), Place::Tree(&path(at)), Rename::NoReplace)
+        .rename(
+            Place::Stage(&key),
+            Place::Tree(&path(at)),
+            Rename::NoReplace,
+        )
         .unwrap();
 }
 
@@ -102,7 +106,9 @@ fn an_exchange_swaps_and_needs_both(files: &dyn Files) {
     let refused = files.rename(stage, Place::Tree(&missing), Rename::Exchange);
     assert_eq!(problem(refused), Some(Problem::NotFound));
     let d = path("d");
-    files.rename(stage, Place::Tree(&d), Rename::Exchange).unwrap();
+    files
+        .rename(stage, Place::Tree(&d), Rename::Exchange)
+        .unwrap();
     assert_eq!(kind_of(files, "d"), Some(Kind::File));
     assert_eq!(files.stat(stage).unwrap().unwrap().kind, Kind::Dir);
 }
@@ -125,9 +131,18 @@ fn links_are_never_followed(files: &dyn Files) {
     let through = path("l/f");
     assert_eq!(kind_of(files, "l"), Some(Kind::Symlink));
     assert_eq!(files.stat(Place::Tree(&through)).unwrap(), None);
-    assert_eq!(problem(files.open(Place::Tree(&through))), Some(Problem::NotFound));
-    assert_eq!(problem(files.open(Place::Tree(&path("l")))), Some(Problem::NotFound));
-    assert_eq!(problem(files.list(Place::Tree(&path("l")))), Some(Problem::NotFound));
+    assert_eq!(
+        problem(files.open(Place::Tree(&through))),
+        Some(Problem::NotFound)
+    );
+    assert_eq!(
+        problem(files.open(Place::Tree(&path("l")))),
+        Some(Problem::NotFound)
+    );
+    assert_eq!(
+        problem(files.list(Place::Tree(&path("l")))),
+        Some(Problem::NotFound)
+    );
     assert_eq!(
         problem(files.make_dir(Place::Tree(&path("l/x")))),
         Some(Problem::NotFound)
@@ -163,16 +178,28 @@ fn listings_are_in_order_and_hide_the_marker(files: &dyn Files) {
     let listed = files.list(Place::Tree(&RelPath::root())).unwrap();
     let names: Vec<String> = listed.iter().map(|l| l.name.to_string()).collect();
     assert_eq!(names, ["Z", "a", "a.x", "b"]);
-    assert_eq!(problem(files.list(Place::Tree(&path("a")))), Some(Problem::NotFound));
-    assert_eq!(problem(files.list(Place::Tree(&path("q")))), Some(Problem::NotFound));
+    assert_eq!(
+        problem(files.list(Place::Tree(&path("a")))),
+        Some(Problem::NotFound)
+    );
+    assert_eq!(
+        problem(files.list(Place::Tree(&path("q")))),
+        Some(Problem::NotFound)
+    );
 }
 
 fn directories_go_only_when_empty(files: &dyn Files) {
     dir(files, "d");
     put(files, "d/f", b"f");
     let d = path("d");
-    assert_eq!(problem(files.make_dir(Place::Tree(&d))), Some(Problem::Exists));
-    assert_eq!(problem(files.remove_dir(Place::Tree(&d))), Some(Problem::NotEmpty));
+    assert_eq!(
+        problem(files.make_dir(Place::Tree(&d))),
+        Some(Problem::Exists)
+    );
+    assert_eq!(
+        problem(files.remove_dir(Place::Tree(&d))),
+        Some(Problem::NotEmpty)
+    );
     assert_eq!(
         problem(files.remove_dir(Place::Tree(&path("d/f")))),
         Some(Problem::NotFound)
@@ -186,7 +213,10 @@ fn directories_go_only_when_empty(files: &dyn Files) {
         .unwrap();
     files.remove_dir(Place::Tree(&d)).unwrap();
     assert_eq!(kind_of(files, "d"), None);
-    assert_eq!(problem(files.remove_dir(Place::Tree(&d))), Some(Problem::NotFound));
+    assert_eq!(
+        problem(files.remove_dir(Place::Tree(&d))),
+        Some(Problem::NotFound)
+    );
 }
 
 fn the_tree_is_never_unlinked_from(files: &dyn Files) {
@@ -201,7 +231,11 @@ fn the_trash_makes_its_own_directories(files: &dyn Files) {
     let (f, in_trash) = (path("f"), path("x/y/f"));
     assert_eq!(files.trash_slots().unwrap(), []);
     files
-        .rename(Place::Tree(&f), Place::Trash(SLOT, &in_trash), Rename::NoReplace)
+        .rename(
+            Place::Tree(&f),
+            Place::Trash(SLOT, &in_trash),
+            Rename::NoReplace,
+        )
         .unwrap();
     assert_eq!(files.trash_slots().unwrap(), [SLOT]);
     assert_eq!(read(files, Place::Trash(SLOT, &in_trash)), b"f");
@@ -210,7 +244,9 @@ fn the_trash_makes_its_own_directories(files: &dyn Files) {
     files.remove_file(Place::Trash(SLOT, &in_trash)).unwrap();
     files.remove_dir(Place::Trash(SLOT, &path("x/y"))).unwrap();
     files.remove_dir(Place::Trash(SLOT, &path("x"))).unwrap();
-    files.remove_dir(Place::Trash(SLOT, &RelPath::root())).unwrap();
+    files
+        .remove_dir(Place::Trash(SLOT, &RelPath::root()))
+        .unwrap();
     assert_eq!(files.trash_slots().unwrap(), []);
 }
 
@@ -226,7 +262,10 @@ fn staged_ranges_leave_holes(files: &dyn Files) {
     files.stage_finish(&key, 2 << 20, &meta).unwrap();
     let at = Place::Stage(&key);
     let stat = files.stat(at).unwrap().unwrap();
-    assert_eq!((stat.size, stat.mtime, stat.is_exec()), (2 << 20, 1_000_000_007, true));
+    assert_eq!(
+        (stat.size, stat.mtime, stat.is_exec()),
+        (2 << 20, 1_000_000_007, true)
+    );
     let file = files.open(at).unwrap();
     assert_eq!(file.next_data(0).unwrap(), Some(0));
     assert_eq!(file.next_data(64 * 1024).unwrap(), Some(1 << 20));
@@ -240,7 +279,9 @@ fn staged_ranges_leave_holes(files: &dyn Files) {
 
 fn staging_again_starts_afresh(files: &dyn Files) {
     let key = StageKey::small(4);
-    files.stage(&key, b"a longer one", &Meta::default()).unwrap();
+    files
+        .stage(&key, b"a longer one", &Meta::default())
+        .unwrap();
     files.stage(&key, b"short", &Meta::default()).unwrap();
     assert_eq!(read(files, Place::Stage(&key)), b"short");
 }
@@ -271,7 +312,10 @@ fn the_root_itself_is_never_touched(files: &dyn Files) {
         Rename::NoReplace,
     );
     assert_eq!(problem(refused), Some(Problem::Busy));
-    assert_eq!(problem(files.remove_dir(Place::Tree(&root))), Some(Problem::Busy));
+    assert_eq!(
+        problem(files.remove_dir(Place::Tree(&root))),
+        Some(Problem::Busy)
+    );
     assert_eq!(files.root().unwrap().kind, Kind::Dir);
     let stat = files.stat(Place::Tree(&root)).unwrap().unwrap();
     assert!(stat.is_same_inode(&files.root().unwrap()));
@@ -280,19 +324,49 @@ fn the_root_itself_is_never_touched(files: &dyn Files) {
 type Rule = (&'static str, fn(&dyn Files));
 
 const RULES: &[Rule] = &[
-    ("nothing_is_overwritten_by_a_rename", nothing_is_overwritten_by_a_rename),
-    ("an_exchange_swaps_and_needs_both", an_exchange_swaps_and_needs_both),
-    ("a_directory_cannot_move_into_itself", a_directory_cannot_move_into_itself),
+    (
+        "nothing_is_overwritten_by_a_rename",
+        nothing_is_overwritten_by_a_rename,
+    ),
+    (
+        "an_exchange_swaps_and_needs_both",
+        an_exchange_swaps_and_needs_both,
+    ),
+    (
+        "a_directory_cannot_move_into_itself",
+        a_directory_cannot_move_into_itself,
+    ),
     ("links_are_never_followed", links_are_never_followed),
-    ("an_open_file_stays_what_it_was", an_open_file_stays_what_it_was),
-    ("listings_are_in_order_and_hide_the_marker", listings_are_in_order_and_hide_the_marker),
-    ("directories_go_only_when_empty", directories_go_only_when_empty),
-    ("the_tree_is_never_unlinked_from", the_tree_is_never_unlinked_from),
-    ("the_trash_makes_its_own_directories", the_trash_makes_its_own_directories),
+    (
+        "an_open_file_stays_what_it_was",
+        an_open_file_stays_what_it_was,
+    ),
+    (
+        "listings_are_in_order_and_hide_the_marker",
+        listings_are_in_order_and_hide_the_marker,
+    ),
+    (
+        "directories_go_only_when_empty",
+        directories_go_only_when_empty,
+    ),
+    (
+        "the_tree_is_never_unlinked_from",
+        the_tree_is_never_unlinked_from,
+    ),
+    (
+        "the_trash_makes_its_own_directories",
+        the_trash_makes_its_own_directories,
+    ),
     ("staged_ranges_leave_holes", staged_ranges_leave_holes),
     ("staging_again_starts_afresh", staging_again_starts_afresh),
-    ("properties_are_those_of_files_alone", properties_are_those_of_files_alone),
-    ("the_root_itself_is_never_touched", the_root_itself_is_never_touched),
+    (
+        "properties_are_those_of_files_alone",
+        properties_are_those_of_files_alone,
+    ),
+    (
+        "the_root_itself_is_never_touched",
+        the_root_itself_is_never_touched,
+    ),
 ];
 
 fn check(make: &dyn Fn(&Path) -> Arc<dyn Files>) {

@@ -55,6 +55,10 @@ impl Files for SimFiles {
         self.volume().now()
     }
 
+    fn threads(&self) -> usize {
+        1
+    }
+
     fn root(&self) -> Result<Stat> {
         let volume = self.enter("open the synced folder", &".")?;
         Ok(volume.inodes.stat(volume.root))
@@ -182,7 +186,8 @@ impl Files for SimFiles {
     }
 
     fn remove_dir(&self, at: Place<'_>) -> Result<()> {
-        self.enter("remove the directory", &at)?.remove(at, Kind::Dir)
+        self.enter("remove the directory", &at)?
+            .remove(at, Kind::Dir)
     }
 
     fn remove_file(&self, at: Place<'_>) -> Result<()> {

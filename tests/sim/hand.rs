@@ -33,6 +33,8 @@ pub struct Told {
     pub written: BTreeMap<ObjectId, String>,
     /// Contents that a user destroyed, on any machine.
     pub destroyed: BTreeSet<ObjectId>,
+    /// Contents that were written into files that may have been replaced: the trash may have them.
+    pub late: BTreeSet<ObjectId>,
     /// One line per thing that happened; the world takes them.
     pub lines: Vec<String>,
     serial: u64,
@@ -166,7 +168,9 @@ impl Hand {
 
     /// Makes the directories above a path; false if a file stands in the way.
     fn make_way(&mut self, volume: &mut Volume, path: &RelPath) -> bool {
-        let Some(dir) = path.parent() else { return false };
+        let Some(dir) = path.parent() else {
+            return false;
+        };
         if dir.is_root() {
             return true;
         }
@@ -206,13 +210,19 @@ impl Hand {
 
     /// Saves as many editors do: a new file beside the old one, renamed over it.
     fn save_as_editor(&mut self, volume: &mut Volume, paths: &[RelPath]) {
-        let Some(path) = self.rng.pick(paths).cloned() else { return };
-        let Some((dir, name)) = path.split_last() else { return };
+        let Some(path) = self.rng.pick(paths).cloned() else {
+            return;
+        };
+        let Some((dir, name)) = path.split_last() else {
+            return;
+        };
         let is_file = |ino: Ino| matches!(volume.inodes.get(ino).body, Body::File(_));
         if !volume.at(&path).is_some_and(is_file) {
             return;
         }
-        let Ok(beside) = Name::new([name.as_bytes(), b"~new"].concat()) else { return };
+        let Ok(beside) = Name::new([name.as_bytes(), b"~new"].concat()) else {
+            return;
+        };
         let beside = dir.join(&beside);
         let bytes = self.content("saved");
         self.write(volume, &beside, &bytes, "saves");
@@ -222,9 +232,13 @@ impl Hand {
     }
 
     fn append(&mut self, volume: &mut Volume, paths: &[RelPath]) {
-        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some(path) = self.rng.pick(paths).cloned() else {
+            return;
+        };
         let Some(ino) = volume.at(&path) else { return };
-        let Body::File(old) = &volume.inodes.get(ino).body else { return };
+        let Body::File(old) = &volume.inodes.get(ino).body else {
+            return;
+        };
         let mut bytes = old.to_vec();
         bytes.extend_from_slice(&self.content("appended"));
         self.write(volume, &path, &bytes, "appends to");
@@ -237,7 +251,9 @@ impl Hand {
     }
 
     fn rename(&mut self, volume: &mut Volume, paths: &[RelPath]) {
-        let Some(from) = self.rng.pick(paths).cloned() else { return };
+        let Some(from) = self.rng.pick(paths).cloned() else {
+            return;
+        };
         let to = match self.rng.chance(300) {
             true => self.rng.pick(paths).cloned().unwrap_or_default(),
             false => self.new_path(volume),
@@ -249,7 +265,9 @@ impl Hand {
     }
 
     fn rename_to(&mut self, volume: &mut Volume, from: &RelPath, to: &RelPath) {
-        let (Some(moved), there) = (volume.at(from), volume.at(to)) else { return };
+        let (Some(moved), there) = (volume.at(from), volume.at(to)) else {
+            return;
+        };
         if let Some(there) = there {
             let is_full = volume.inodes.entries(there).is_some_and(|e| !e.is_empty());
             if volume.is_dir(there) != volume.is_dir(moved) || is_full || from.is_within(to) {
@@ -262,7 +280,9 @@ impl Hand {
     }
 
     fn remove(&mut self, volume: &mut Volume, paths: &[RelPath]) {
-        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some(path) = self.rng.pick(paths).cloned() else {
+            return;
+        };
         let Some(ino) = volume.at(&path) else { return };
         self.destroys(volume, ino);
         self.tell(&format!("removes {path}"));
@@ -287,7 +307,9 @@ impl Hand {
     }
 
     fn chmod(&mut self, volume: &mut Volume, paths: &[RelPath]) {
-        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some(path) = self.rng.pick(paths).cloned() else {
+            return;
+        };
         let Some(ino) = volume.at(&path) else { return };
         if matches!(volume.inodes.get(ino).body, Body::File(_)) {
             self.tell(&format!("flips the exec bit of {path}"));
@@ -296,7 +318,9 @@ impl Hand {
     }
 
     fn hold(&mut self, volume: &mut Volume, paths: &[RelPath]) {
-        let Some(path) = self.rng.pick(paths).cloned() else { return };
+        let Some(path) = self.rng.pick(paths).cloned() else {
+            return;
+        };
         let Some(ino) = volume.at(&path) else { return };
         if self.held.is_none() && matches!(volume.inodes.get(ino).body, Body::File(_)) {
             volume.inodes.open(ino);
@@ -311,10 +335,14 @@ impl Hand {
         let is_named = volume.inodes.stat(ino).nlink > 0;
         self.destroys(volume, ino);
         let bytes = self.content("late");
-        self.tell(&format!("writes into the held file {}", content_id(&bytes).short()));
+        self.tell(&format!(
+            "writes into the held file {}",
+            content_id(&bytes).short()
+        ));
         // A file without a name is gone once it is closed: nobody can keep what is written there.
         if is_named {
             self.wrote(&bytes, "late write");
+            self.story.told().late.insert(content_id(&bytes));
         }
         volume.user_fill(ino, &bytes);
         if let Some(path) = volume.path_of(ino) {
@@ -334,7 +362,9 @@ impl Volume {
 
     fn gather(&self, dir: Ino, path: &RelPath, out: &mut Vec<RelPath>) {
         for (name, ino) in self.inodes.entries(dir).into_iter().flatten() {
-            let Ok(name) = Name::new(name.as_slice()) else { continue };
+            let Ok(name) = Name::new(name.as_slice()) else {
+                continue;
+            };
             let below = path.join(&name);
             out.push(below.clone());
             self.gather(*ino, &below, out);
@@ -388,7 +418,10 @@ impl Volume {
     }
 
     fn user_link(&mut self, path: &RelPath, target: &[u8]) {
-        if self.user_link_new(path, Body::Link(target.to_vec())).is_some() {
+        if self
+            .user_link_new(path, Body::Link(target.to_vec()))
+            .is_some()
+        {
             self.note(path, ChangeKind::Finished);
         }
     }
@@ -404,7 +437,9 @@ impl Volume {
         ) else {
             return;
         };
-        let Some(ino) = self.inodes.unlink(from_dir, &from_name, now) else { return };
+        let Some(ino) = self.inodes.unlink(from_dir, &from_name, now) else {
+            return;
+        };
         self.inodes.link(to_dir, &to_name, ino, now);
         let kind = match self.is_dir(ino) {
             true => ChangeKind::Subtree,
@@ -425,7 +460,9 @@ impl Volume {
                 self.user_remove(&path.join(&name));
             }
         }
-        let Ok((dir, name)) = self.parent("remove", Place::Tree(path)) else { return };
+        let Ok((dir, name)) = self.parent("remove", Place::Tree(path)) else {
+            return;
+        };
         let now = self.stamp();
         if let Some(ino) = self.inodes.unlink(dir, &name, now) {
             self.inodes.reap(ino);

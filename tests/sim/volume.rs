@@ -12,6 +12,7 @@ use fsync_agent::files::{FilesError, Kind, Place, Problem, Rename, Result};
 use fsync_core::engine::changes::{Change, ChangeKind};
 use fsync_core::path::RelPath;
 
+use super::backend::Platter;
 use super::hand::Hand;
 use super::inodes::{Body, Bytes, Ino, Inodes};
 
@@ -47,6 +48,17 @@ pub struct Faults {
     pub io: u64,
 }
 
+/// An end of the agent's process in the middle of its work.
+#[derive(Debug)]
+pub struct Crash {
+    /// After so many calls.
+    pub calls: u64,
+    /// The storage of its state.
+    pub platter: Platter,
+    /// Whether what was not synced is gone.
+    pub is_power_loss: bool,
+}
+
 /// See the module's head.
 #[derive(Debug)]
 pub struct Volume {
@@ -60,6 +72,8 @@ pub struct Volume {
     pub trash: Ino,
     /// What the watcher saw and nobody took yet.
     pub changes: Vec<Change>,
+    /// What the agent changed, a line each; the world takes them.
+    pub lines: Vec<String>,
     /// How often the agent changed the tree.
     pub agent_writes: u64,
     /// Which calls of the agent fail.
@@ -68,6 +82,10 @@ pub struct Volume {
     pub hand: Option<Hand>,
     /// In how many of 1,000 calls of the agent the user acts meanwhile.
     pub interrupts: u64,
+    /// When the agent's process ends in the middle of its work.
+    pub crash: Option<Crash>,
+    /// The process has ended: whatever it still does comes to nothing.
+    pub is_dead: bool,
     clock: Clock,
     skew: i64,
     busy_until: i64,
@@ -101,10 +119,13 @@ impl Volume {
             stage,
             trash,
             changes: Vec::new(),
+            lines: Vec::new(),
             agent_writes: 0,
             faults: Faults::default(),
             hand: Some(hand),
             interrupts: 0,
+            crash: None,
+            is_dead: false,
             clock,
             skew,
             busy_until: 0,
@@ -125,6 +146,10 @@ impl Volume {
     /// Begins a call of the agent: time passes, the user may act first, the call may fail.
     pub fn enter(&mut self, op: &'static str, at: &dyn ToString) -> Result<()> {
         self.busy_until = self.clock.now().max(self.busy_until) + CALL_NS;
+        self.count_down();
+        if self.is_dead {
+            return Err(fail(op, at.to_string(), Problem::Io));
+        }
         let interrupts = self.interrupts;
         if let Some(mut hand) = self.hand.take() {
             if interrupts > 0 && hand.rng.chance(interrupts) {
@@ -137,6 +162,17 @@ impl Volume {
             }
         }
         Ok(())
+    }
+
+    fn count_down(&mut self) {
+        let Some(crash) = &mut self.crash else { return };
+        if crash.calls > 0 {
+            crash.calls -= 1;
+            return;
+        }
+        crash.platter.crash(crash.is_power_loss);
+        self.is_dead = true;
+        self.crash = None;
     }
 
     /// Decides whether a write finds the disk full.
@@ -186,8 +222,9 @@ impl Volume {
     }
 
     fn steps(&self, at: Place<'_>) -> (Ino, Vec<Vec<u8>>) {
-        let names =
-            |path: &RelPath| -> Vec<Vec<u8>> { path.names().map(|n| n.as_bytes().into()).collect() };
+        let names = |path: &RelPath| -> Vec<Vec<u8>> {
+            path.names().map(|n| n.as_bytes().into()).collect()
+        };
         match at {
             Place::Tree(path) => (self.root, names(path)),
             Place::Stage(key) => (self.stage, vec![key.as_str().into()]),
@@ -226,8 +263,7 @@ impl Volume {
 
     /// Returns the inode at a place.
     pub fn existing(&self, op: &'static str, at: Place<'_>) -> Result<Ino> {
-        self.find(at)
-            .ok_or_else(|| fail(op, at, Problem::NotFound))
+        self.find(at).ok_or_else(|| fail(op, at, Problem::NotFound))
     }
 
     /// Returns a staged file's number, making it if it is not there.
@@ -260,6 +296,7 @@ impl Volume {
         let is_into_itself = self.inodes.is_within(to_dir, moved)
             || there.is_some_and(|t| self.inodes.is_within(from_dir, t));
         let now = self.stamp();
+        self.lines.push(format!("agent: {how:?} {}", both()));
         match (how, there) {
             (Rename::NoReplace, Some(_)) => return Err(fail(OP, both(), Problem::Exists)),
             (Rename::Exchange, None) => return Err(not_found()),
@@ -288,6 +325,7 @@ impl Volume {
         let now = self.stamp();
         let made = self.inodes.make(Body::Dir(Default::default()), now);
         self.inodes.link(dir, &name, made, now);
+        self.lines.push(format!("agent: makes {at}/"));
         self.note_place(at);
         Ok(())
     }
@@ -306,6 +344,7 @@ impl Volume {
         let now = self.stamp();
         self.inodes.unlink(dir, &name, now);
         self.inodes.reap(ino);
+        self.lines.push(format!("agent: removes {at}"));
         self.note_place(at);
         Ok(())
     }

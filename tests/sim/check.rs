@@ -1,0 +1,201 @@
+//! What must hold once a world is quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fsync_core::filelist;
+use fsync_core::id::{ObjectId, ObjectKind};
+use fsync_core::node::{Entry, Node, Run};
+use fsync_core::nodes::{Nodes, NodesError};
+use fsync_core::path::{Name, RelPath};
+use fsync_core::tree;
+
+use super::hand::content_id;
+use super::inodes::{Body, Ino};
+use super::server::Server;
+use super::volume::Volume;
+use super::world::World;
+
+/// What stands at a path, as users see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Thing {
+    /// A directory.
+    Dir,
+    /// A file: its content and whether it can be executed.
+    File(ObjectId, bool),
+    /// A link: its text.
+    Link(Vec<u8>),
+}
+
+/// A tree as users see it.
+pub type Picture = BTreeMap<RelPath, Thing>;
+
+/// Checks a quiet world; returns its tree.
+///
+/// # Errors
+/// What does not hold.
+pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, String> {
+    if let Some(broken) = world.broken.first() {
+        return Err(broken.clone());
+    }
+    let head = head_picture(&world.server)?;
+    for machine in &world.machines {
+        let picture = disk_picture(&machine.files.volume());
+        same(&head, &picture).map_err(|e| format!("I2 convergence: {} {e}", machine.name))?;
+        let Some(folder) = &machine.folder else {
+            continue;
+        };
+        let status = folder.status().map_err(|e| e.to_string())?;
+        if let Some((path, why)) = status.exceptions.first() {
+            return Err(format!(
+                "I2 convergence: {} excepts {path}: {why:?}",
+                machine.name
+            ));
+        }
+    }
+    check_loss(world, &head)?;
+    for (path, thing) in &head {
+        if let Thing::File(id, _) = thing
+            && ghosts.contains(id)
+        {
+            return Err(format!("I4 ghost: {path} has {} again", id.short()));
+        }
+    }
+    Ok(head)
+}
+
+/// I1: what no user destroyed is in the tree; what was written late may be in a trash instead.
+fn check_loss(world: &World, head: &Picture) -> Result<(), String> {
+    let contents = contents_of(head);
+    let told = world.story.told();
+    for (id, what) in &told.written {
+        if told.destroyed.contains(id) || contents.contains(id) {
+            continue;
+        }
+        let is_in_trash = |n: &super::machine::Machine| {
+            let volume = n.files.volume();
+            holds(&volume, volume.trash, id) || holds(&volume, volume.stage, id)
+        };
+        let in_trash = world.machines.iter().find(|m| is_in_trash(m));
+        match in_trash {
+            Some(_) if told.late.contains(id) => {}
+            Some(machine) => {
+                let who = &machine.name;
+                return Err(format!(
+                    "I1 loss: {} ({what}) is only in {who}'s trash",
+                    id.short()
+                ));
+            }
+            None => return Err(format!("I1 loss: {} ({what}) is nowhere", id.short())),
+        }
+    }
+    Ok(())
+}
+
+/// Returns all contents of a tree.
+pub fn contents_of(picture: &Picture) -> BTreeSet<ObjectId> {
+    let content = |thing: &Thing| match thing {
+        Thing::File(id, _) => Some(*id),
+        _ => None,
+    };
+    picture.values().filter_map(content).collect()
+}
+
+fn holds(volume: &Volume, dir: Ino, wanted: &ObjectId) -> bool {
+    match &volume.inodes.get(dir).body {
+        Body::Dir(entries) => entries.values().any(|ino| holds(volume, *ino, wanted)),
+        Body::File(bytes) => content_id(&bytes.to_vec()) == *wanted,
+        _ => false,
+    }
+}
+
+fn same(head: &Picture, disk: &Picture) -> Result<(), String> {
+    for (path, thing) in head {
+        match disk.get(path) {
+            Some(there) if there == thing => {}
+            there => return Err(format!("has {there:?} at {path}, the head has {thing:?}")),
+        }
+    }
+    match disk.iter().find(|(path, _)| !head.contains_key(*path)) {
+        Some((path, thing)) => Err(format!("has {thing:?} at {path}, the head has nothing")),
+        None => Ok(()),
+    }
+}
+
+/// Returns a folder as its user sees it.
+pub fn disk_picture(volume: &Volume) -> Picture {
+    let mut picture = Picture::new();
+    for path in volume.paths() {
+        let Some(ino) = volume.at(&path) else {
+            continue;
+        };
+        let inode = volume.inodes.get(ino);
+        let thing = match &inode.body {
+            Body::Dir(_) => Thing::Dir,
+            Body::File(bytes) => Thing::File(content_id(&bytes.to_vec()), inode.mode & 0o100 != 0),
+            Body::Link(target) => Thing::Link(target.clone()),
+            Body::Pipe => continue,
+        };
+        picture.insert(path, thing);
+    }
+    picture
+}
+
+/// Returns the head's tree, read from the ledger.
+fn head_picture(server: &Server) -> Result<Picture, String> {
+    let mut picture = Picture::new();
+    if let Some(head) = server.log().first() {
+        let lost = |e: NodesError| format!("I1 loss: the head cannot be read: {e}");
+        read_dir(server, &head.revision.root, &RelPath::root(), &mut picture).map_err(lost)?;
+    }
+    Ok(picture)
+}
+
+fn read_dir(
+    server: &Server,
+    dir: &ObjectId,
+    path: &RelPath,
+    out: &mut Picture,
+) -> Result<(), NodesError> {
+    let nodes = server.nodes();
+    let entries: Vec<(Name, Entry)> = tree::read_dir(&nodes, dir)?.into_iter().collect();
+    for (name, entry) in entries {
+        let path = path.join(&name);
+        let thing = match &entry {
+            Entry::Dir(id) => {
+                read_dir(server, id, &path, out)?;
+                Thing::Dir
+            }
+            Entry::File(file) => {
+                let mut bytes = Vec::new();
+                for run in filelist::read_file(&nodes, &file.content, file.size)? {
+                    match run {
+                        Run::Chunk { id, .. } => {
+                            let lost = || NodesError::Missing(vec![(ObjectKind::Chunk, id)]);
+                            bytes.extend(server.object(&id).ok_or_else(lost)?.bytes);
+                        }
+                        Run::Hole { bytes: hole } => {
+                            let end = bytes.len() + usize::try_from(hole).unwrap_or(0);
+                            bytes.resize(end, 0);
+                        }
+                    }
+                }
+                Thing::File(content_id(&bytes), file.exec)
+            }
+            Entry::Symlink(id) => match &*nodes.node(ObjectKind::Symlink, id)? {
+                Node::Symlink(target) => Thing::Link(target.to_vec()),
+                _ => continue,
+            },
+        };
+        out.insert(path, thing);
+    }
+    Ok(())
+}
+
+/// Returns what must not change any more in a quiet world.
+pub fn still(world: &World) -> (usize, Vec<u64>) {
+    let writes = |m: &super::machine::Machine| m.files.volume().agent_writes;
+    (
+        world.server.log().len(),
+        world.machines.iter().map(writes).collect(),
+    )
+}

@@ -1,0 +1,170 @@
+//! One machine of a simulated world: a disk, a user, and an agent that may not be running.
+
+use std::sync::Arc;
+
+use fsync_agent::folder::{Folder, FolderEffect, FolderError, FolderInput, Now, Parts};
+use fsync_agent::state::State;
+use fsync_core::clock::Moment;
+use fsync_core::engine::Activity;
+use fsync_core::label::AgentName;
+use fsync_core::revision::Timestamp;
+use fsync_core::service::subscribe::SocketNo;
+
+use super::backend::Platter;
+use super::files::SimFiles;
+use super::hand::{Hand, Story};
+use super::rng::Rng;
+use super::volume::{Clock, Volume};
+
+/// Virtual 1970 to virtual start, in ms.
+pub const START_MS: u64 = 1_769_000_000_000;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct Machine {
+    /// Its agent's name.
+    pub name: AgentName,
+    /// Its disk.
+    pub files: SimFiles,
+    /// Where its agent's state is.
+    pub platter: Platter,
+    /// Its agent, if it runs.
+    pub folder: Option<Folder>,
+    /// Counts the agent's lives: what belongs to an earlier one is dropped.
+    pub life: u64,
+    /// Its connection.
+    pub socket: Option<SocketNo>,
+    /// Number of the next subscribe.
+    pub next_subscribe: u64,
+    /// Counts wake-ups asked for: only the last one counts.
+    pub wake: u64,
+    /// Whether a look at what the watcher saw is due already.
+    pub is_watch_due: bool,
+    skew_ms: i64,
+}
+
+/// How a step of an agent ended.
+#[derive(Debug)]
+pub enum Ran {
+    /// It wants these.
+    Effects(Vec<FolderEffect>),
+    /// Its process ended in the middle.
+    Died,
+    /// It gave up.
+    Failed(FolderError),
+}
+
+impl Machine {
+    /// Sets a machine up; its agent is not started yet.
+    pub fn new(number: usize, clock: Clock, rng: &mut Rng, story: Story) -> Self {
+        let name = format!("m{number}");
+        let skew_ms = i64::try_from(rng.below(20_000)).unwrap_or(0) - 10_000;
+        let hand = Hand::new(&name, rng.split(), story);
+        Self {
+            name: AgentName::from_lossy(&name),
+            files: SimFiles::new(Volume::new(clock, skew_ms * 1_000_000, hand)),
+            platter: Platter::default(),
+            folder: None,
+            life: 0,
+            socket: None,
+            next_subscribe: 1,
+            wake: 0,
+            is_watch_due: false,
+            skew_ms,
+        }
+    }
+
+    fn now(&self, now_ns: u64) -> Now {
+        let ms = now_ns / 1_000_000;
+        Now {
+            moment: Moment(ms),
+            time: Timestamp((START_MS + ms).saturating_add_signed(self.skew_ms)),
+        }
+    }
+
+    /// Starts the agent.
+    pub fn start(&mut self, now_ns: u64) -> Ran {
+        self.life += 1;
+        self.folder = None;
+        {
+            let mut volume = self.files.volume();
+            volume.is_dead = false;
+            volume.changes.clear();
+        }
+        let state = match State::open_with(self.platter.open()) {
+            Ok(state) => state,
+            Err(error) => return Ran::Failed(error.into()),
+        };
+        let parts = Parts {
+            files: Arc::new(self.files.clone()),
+            state: Arc::new(state),
+            agent: self.name.clone(),
+        };
+        match Folder::open(parts, self.now(now_ns)) {
+            _ if self.has_died() => Ran::Died,
+            Ok((folder, effects)) => {
+                self.folder = Some(folder);
+                Ran::Effects(effects)
+            }
+            Err(error) => Ran::Failed(error),
+        }
+    }
+
+    /// Gives the agent an input, if it runs.
+    pub fn feed(&mut self, input: FolderInput, now_ns: u64) -> Ran {
+        let now = self.now(now_ns);
+        let Some(folder) = &mut self.folder else {
+            return Ran::Effects(Vec::new());
+        };
+        match folder.handle(input, now) {
+            _ if self.has_died() => Ran::Died,
+            Ok(effects) => Ran::Effects(effects),
+            Err(error) => Ran::Failed(error),
+        }
+    }
+
+    /// Lets the agent make durable what it put off.
+    pub fn settle(&mut self) -> Ran {
+        let Some(folder) = &mut self.folder else {
+            return Ran::Effects(Vec::new());
+        };
+        match folder.settle() {
+            Ok(()) => Ran::Effects(Vec::new()),
+            Err(error) => Ran::Failed(error),
+        }
+    }
+
+    fn has_died(&mut self) -> bool {
+        let mut volume = self.files.volume();
+        volume.crash = None;
+        volume.is_dead
+    }
+
+    /// Ends the agent without a word; its state is cut off already or is now.
+    pub fn kill(&mut self, is_power_loss: bool) {
+        let is_cut = self.files.volume().is_dead;
+        if !is_cut {
+            self.platter.crash(is_power_loss);
+        }
+        self.files.volume().is_dead = true;
+        self.folder = None;
+        self.life += 1;
+    }
+
+    /// Returns how the agent stands, for people.
+    pub fn describe(&self) -> String {
+        let activity = self
+            .folder
+            .as_ref()
+            .map(|folder| folder.engine().activity());
+        format!("{} {activity:?}, socket {:?}", self.name, self.socket)
+    }
+
+    /// Returns whether the agent is connected and has nothing to do.
+    pub fn is_in_step(&self) -> bool {
+        let is_done = |folder: &Folder| folder.engine().activity() == Activity::InStep;
+        self.socket.is_some()
+            && self.folder.as_ref().is_some_and(is_done)
+            && self.files.volume().changes.is_empty()
+    }
+}

@@ -1,0 +1,183 @@
+//! One run: a seed makes a world, lets it live through some rounds of edits and faults, and checks it after each.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::check::{check, contents_of, still};
+use super::rng::Rng;
+use super::volume::Faults;
+use super::world::{Event, Weather, World};
+
+const SECOND: u64 = 1_000_000_000;
+/// A world must become quiet within this virtual time.
+const SETTLE: u64 = 600 * SECOND;
+/// A quiet world is watched for so long.
+const WATCHED: u64 = 60 * SECOND;
+/// More events than this in one run are a loop.
+const EVENTS_MAX: u64 = 400_000;
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Hash over the log.
+    pub hash: u64,
+    /// Lines of the log.
+    pub events: u64,
+    /// Revisions that were made.
+    pub revisions: u64,
+    /// What does not hold.
+    pub failure: Option<String>,
+}
+
+/// Runs a seed; prints its log if asked to.
+pub fn run(seed: u64, prints_log: bool) -> Outcome {
+    let mut rng = Rng::new(seed ^ 0xabcd);
+    let machines = usize::try_from(3 + rng.below(6) / 4).unwrap_or(3);
+    let mut world = World::new(seed, machines, prints_log);
+    let ran = catch_unwind(AssertUnwindSafe(|| live(&mut world, &mut rng)));
+    let failure = match ran {
+        Ok(result) => result.err(),
+        Err(panic) => Some(format!("panicked: {}", words_of(&*panic))),
+    };
+    Outcome {
+        hash: world.log.hash(),
+        events: world.log.count(),
+        revisions: world.last_seq,
+        failure,
+    }
+}
+
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "without words".to_owned())
+}
+
+fn live(world: &mut World, rng: &mut Rng) -> Result<(), String> {
+    let mut ghosts = BTreeSet::new();
+    for at in 0..world.machines.len() {
+        world.within_ms(0, 3_000, Event::Start(at));
+    }
+    let rounds = 2 + rng.below(3);
+    for round in 0..rounds {
+        world.say(&format!("round {round}"));
+        storm(world, rng)?;
+        calm(world);
+        settle(world)?;
+        let head = check(world, &ghosts)?;
+        watch(world)?;
+        let contents = contents_of(&head);
+        let gone = |id: &&fsync_core::id::ObjectId| !contents.contains(id);
+        ghosts = world
+            .story
+            .told()
+            .written
+            .keys()
+            .filter(gone)
+            .copied()
+            .collect();
+    }
+    Ok(())
+}
+
+/// Edits and faults for a while.
+fn storm(world: &mut World, rng: &mut Rng) -> Result<(), String> {
+    let length = rng.between(1, 20) * SECOND;
+    world.edits_until = world.now_ns() + length;
+    world.pause_ms = *rng.pick(&[40, 300, 1_500, 4_000]).unwrap_or(&300);
+    world.weather = Weather {
+        loss: *rng.pick(&[0, 0, 30, 150]).unwrap_or(&0),
+        doubles: *rng.pick(&[0, 50, 200]).unwrap_or(&0),
+        delay_ms: *rng.pick(&[2, 30, 400]).unwrap_or(&30),
+        crashes: *rng.pick(&[0, 0, 5, 40]).unwrap_or(&0),
+        overflows: *rng.pick(&[0, 50]).unwrap_or(&0),
+    };
+    let interrupts = *rng.pick(&[0, 2, 15]).unwrap_or(&0);
+    for at in 0..world.machines.len() {
+        let mut volume = world.machines[at].files.volume();
+        volume.interrupts = interrupts;
+        volume.faults = Faults {
+            no_space: *rng.pick(&[0, 0, 0, 50]).unwrap_or(&0),
+            ..Faults::default()
+        };
+        drop(volume);
+        // Some users only look on for a while.
+        if rng.chance(850) {
+            world.within_ms(0, 2_000, Event::User(at));
+        }
+    }
+    plan_faults(world, rng, length);
+    let end = world.now_ns() + length;
+    while world.step(end) {
+        bound(world)?;
+    }
+    Ok(())
+}
+
+fn plan_faults(world: &mut World, rng: &mut Rng, length: u64) {
+    let count = rng.below(6);
+    for _ in 0..count {
+        let pause = rng.below(length);
+        let at = usize::try_from(rng.below(world.machines.len() as u64)).unwrap_or(0);
+        let event = match rng.below(10) {
+            0 => Event::ServerCrash,
+            1..4 => Event::Crash(at),
+            _ => Event::Cut(at),
+        };
+        world.after_ns(pause, event);
+    }
+}
+
+/// Ends all faults.
+fn calm(world: &mut World) {
+    world.say("calm");
+    world.weather = Weather {
+        delay_ms: 10,
+        ..Weather::default()
+    };
+    for machine in &world.machines {
+        let mut volume = machine.files.volume();
+        volume.interrupts = 0;
+        volume.faults = Faults::default();
+        if let Some(mut hand) = volume.hand.take() {
+            hand.let_go(&mut volume);
+            volume.hand = Some(hand);
+        }
+    }
+}
+
+fn bound(world: &World) -> Result<(), String> {
+    match world.log.count() {
+        0..EVENTS_MAX => Ok(()),
+        _ => Err("I2 convergence: it goes on and on".to_owned()),
+    }
+}
+
+fn settle(world: &mut World) -> Result<(), String> {
+    let end = world.now_ns() + SETTLE;
+    while !world.is_quiet() {
+        bound(world)?;
+        if !world.step(end) {
+            let states: Vec<String> = world.machines.iter().map(|m| m.describe()).collect();
+            return Err(format!(
+                "I2 convergence: not quiet in time: {}",
+                states.join("; ")
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// I11: nothing moves any more.
+fn watch(world: &mut World) -> Result<(), String> {
+    let before = still(world);
+    let end = world.now_ns() + WATCHED;
+    while world.step(end) {
+        bound(world)?;
+    }
+    let after = still(world);
+    match before == after && world.is_quiet() {
+        true => Ok(()),
+        false => Err(format!("I11 quiescence: {before:?} became {after:?}")),
+    }
+}
