@@ -33,10 +33,15 @@ pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
         Err(error) => return Err(error.into()),
     };
     output.show(&status, || text(&status));
-    Ok(match status.state {
-        State::Held => Exit::Held,
-        _ => Exit::Done,
-    })
+    Ok(exit_of(&status))
+}
+
+/// A delete hold needs the user even while all else is in step.
+fn exit_of(status: &Status) -> Exit {
+    if status.state == State::Held || !status.holds.is_empty() {
+        return Exit::Held;
+    }
+    Exit::Done
 }
 
 /// Returns what can be said of a folder without an agent.
@@ -113,14 +118,7 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("head", position(status.head)),
         ("base", position(status.base)),
-        (
-            "content",
-            format!(
-                "{} files, {}",
-                HumanCount(counts.files),
-                HumanBytes(counts.bytes)
-            ),
-        ),
+        ("content", content(counts)),
     ];
     if counts.unsent > 0 {
         lines.push(("unsent", format!("{} changes", HumanCount(counts.unsent))));
@@ -157,6 +155,15 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
         lines.push(("trash", value));
     }
     lines
+}
+
+/// Leaves the bytes out where the agent did not count them.
+fn content(counts: Counts) -> String {
+    let files = HumanCount(counts.files);
+    match counts.bytes {
+        0 => format!("{files} files"),
+        bytes => format!("{files} files, {}", HumanBytes(bytes)),
+    }
 }
 
 fn position(head: Option<Head>) -> String {
@@ -249,6 +256,15 @@ hold       60 files vanished (0 paths)
            to let it happen: fsync-agent approve /d --hold 1
            to take it back: fsync-agent reject /d --hold 1";
         assert_eq!(text(&status()), expected);
+    }
+
+    #[test]
+    fn a_hold_shows_in_the_exit_code_whatever_the_state_is() {
+        let mut status = status();
+        status.state = State::InStep;
+        assert_eq!(exit_of(&status), Exit::Held);
+        status.holds.clear();
+        assert_eq!(exit_of(&status), Exit::Done);
     }
 
     #[test]
