@@ -3,6 +3,26 @@
 //! A step first looks whether the path still is what its index row says, then renames once, then looks at what it
 //! displaced: if a writer was faster, the step is taken back and reported stale; nothing is lost either way.
 
+macro_rules! attempt {
+    ($outcome:expr) => {
+        match $outcome {
+            Ok(value) => value,
+            Err(error) => return Ok(failed(error)),
+        }
+    };
+}
+
+macro_rules! expect {
+    ($outcome:expr) => {
+        match $outcome? {
+            Ok(value) => value,
+            Err(result) => return Ok(result),
+        }
+    };
+}
+
+mod dirs;
+
 use fsync_core::exception::Exception;
 use fsync_core::node::{Entry, FileEntry, Mtime};
 use fsync_core::path::{Name, RelPath};
@@ -11,7 +31,7 @@ use fsync_core::plan::Step;
 use super::stage::Staged;
 use super::{Applier, ApplyError, Source, StepResult};
 use crate::edits::Edits;
-use crate::files::{FilesError, Kind, Meta, Place, Problem, Rename, StageKey, Stat};
+use crate::files::{FilesError, Meta, Place, Problem, Rename, StageKey, Stat};
 use crate::scan::{self, Hashed};
 use crate::state::{DirNo, Held, Row, Stamp, Trashed, Tx};
 
@@ -40,24 +60,6 @@ pub(super) fn failed(error: FilesError) -> StepResult {
         }
         Problem::NoSpace | Problem::Busy | Problem::Io => StepResult::Retry(error),
     }
-}
-
-macro_rules! attempt {
-    ($outcome:expr) => {
-        match $outcome {
-            Ok(value) => value,
-            Err(error) => return Ok(failed(error)),
-        }
-    };
-}
-
-macro_rules! expect {
-    ($outcome:expr) => {
-        match $outcome? {
-            Ok(value) => value,
-            Err(result) => return Ok(result),
-        }
-    };
 }
 
 impl Applier<'_> {
@@ -192,7 +194,7 @@ impl Applier<'_> {
             self.clear_swap(path, &swap, &staged)?;
             return Ok(StepResult::Stale);
         };
-        self.to_trash(batch.0, (stage, path), &Trashed::new(*was, &displaced))?;
+        self.trash_noted(batch.0, (stage, path), &Trashed::new(*was, &displaced))?;
         self.placed(batch, (path, &spot), &staged, now)?;
         Ok(StepResult::Done)
     }
@@ -270,7 +272,7 @@ impl Applier<'_> {
     }
 
     /// Puts what stands at a place into the trash and notes it.
-    fn to_trash(
+    fn trash_noted(
         &mut self,
         tx: &mut Tx<'_>,
         (at, path): (Place<'_>, &RelPath),
@@ -318,120 +320,6 @@ impl Applier<'_> {
         if let Some(source) = self.sources.get_mut(&was.id()) {
             *source = Source::Trash(slot, path.clone());
         }
-    }
-
-    fn rename(
-        &mut self,
-        batch: &mut Batch<'_, '_, '_>,
-        (from, to): (&RelPath, &RelPath),
-        was: &Entry,
-    ) -> Result<StepResult, ApplyError> {
-        let (spot, row) = match was {
-            Entry::Dir(_) => expect!(self.check_dir(batch.0, from)),
-            _ => expect!(self.check(batch.0, from, was)),
-        };
-        let target = expect!(Self::spot(batch.0, to));
-        attempt!(
-            self.files
-                .rename(Place::Tree(from), Place::Tree(to), Rename::NoReplace)
-        );
-        let stat = self.files.stat(Place::Tree(to))?;
-        let stamp = match stat {
-            Some(stat) if row.stamp.is_content(&stat) || row.dir().is_some() => Stamp::from(&stat),
-            _ => row.stamp,
-        };
-        let row = Row {
-            stamp,
-            recorded: self.files.now(),
-            held: row.held,
-        };
-        batch
-            .0
-            .move_row((spot.dir, &spot.name), (target.dir, &target.name), &row)?;
-        batch.1.move_both(from, to)?;
-        if row.dir().is_none() {
-            self.unsettled.push(to.clone());
-        }
-        Ok(StepResult::Done)
-    }
-
-    fn check_dir(&self, tx: &Tx<'_>, path: &RelPath) -> Outcome<(Spot, Row)> {
-        let spot = match Self::spot(tx, path)? {
-            Ok(spot) => spot,
-            Err(result) => return Ok(Err(result)),
-        };
-        let stat = self.files.stat(Place::Tree(path))?;
-        let row = tx.row(spot.dir, &spot.name)?;
-        let fits =
-            |row: &Row| row.dir().is_some() && stat.is_some_and(|stat| row.stamp.is_inode(&stat));
-        Ok(match row.filter(fits) {
-            Some(row) => Ok((spot, row)),
-            None => Err(StepResult::Stale),
-        })
-    }
-
-    fn remove_dir(
-        &mut self,
-        batch: &mut Batch<'_, '_, '_>,
-        path: &RelPath,
-    ) -> Result<StepResult, ApplyError> {
-        let result = match self.files.remove_dir(Place::Tree(path)) {
-            Ok(()) => StepResult::Done,
-            Err(error) if error.is(Problem::NotFound) => {
-                // Gone already: both sides removed it.
-                match attempt!(self.files.stat(Place::Tree(path))) {
-                    None => StepResult::Done,
-                    Some(_) => return Ok(StepResult::Stale),
-                }
-            }
-            Err(error) if error.is(Problem::NotEmpty) => {
-                if !scan::is_only_excepted(self.files, batch.0, path)? {
-                    return Ok(StepResult::Stale);
-                }
-                StepResult::Blocked(Exception::Blocked {
-                    reason: "the directory holds ignored files, which are never removed".to_owned(),
-                })
-            }
-            Err(error) => return Ok(failed(error)),
-        };
-        if let Ok(spot) = Self::spot(batch.0, path)? {
-            batch.0.remove_row(spot.dir, &spot.name)?;
-        }
-        batch.1.set_both(path, None);
-        Ok(result)
-    }
-
-    fn make_dir(
-        &mut self,
-        batch: &mut Batch<'_, '_, '_>,
-        path: &RelPath,
-    ) -> Result<StepResult, ApplyError> {
-        let spot = expect!(Self::spot(batch.0, path));
-        match self.files.make_dir(Place::Tree(path)) {
-            Err(error) if !error.is(Problem::Exists) => return Ok(failed(error)),
-            _ => {}
-        }
-        let stat = attempt!(self.files.stat(Place::Tree(path)));
-        let Some(stat) = stat.filter(|stat| stat.kind == Kind::Dir) else {
-            return Ok(StepResult::Stale);
-        };
-        let known = batch.0.row(spot.dir, &spot.name)?;
-        let known = known
-            .filter(|row| row.stamp.is_inode(&stat))
-            .and_then(|r| r.dir());
-        let no = match known {
-            Some(no) => no,
-            None => batch.0.new_dir()?,
-        };
-        let row = Row {
-            stamp: Stamp::from(&stat),
-            recorded: self.files.now(),
-            held: Held::Dir(no),
-        };
-        batch.0.put_row(spot.dir, &spot.name, &row)?;
-        batch.1.make_dir(path)?;
-        batch.1.make_synced_dir(path)?;
-        Ok(StepResult::Done)
     }
 
     fn set_meta(

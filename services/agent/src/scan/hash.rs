@@ -37,16 +37,16 @@ pub enum Hashed {
 /// Reads a regular file.
 pub fn hash_file(files: &dyn Files, at: Place<'_>) -> Hashed {
     let recorded = files.now();
-    read_file(files, at, recorded).unwrap_or_else(to_outcome)
+    read_file(files, at, recorded).unwrap_or_else(|error| to_outcome(&error))
 }
 
 /// Reads a symbolic link.
 pub fn hash_link(files: &dyn Files, at: Place<'_>) -> Hashed {
     let recorded = files.now();
-    read_link(files, at, recorded).unwrap_or_else(to_outcome)
+    read_link(files, at, recorded).unwrap_or_else(|error| to_outcome(&error))
 }
 
-fn to_outcome(error: FilesError) -> Hashed {
+fn to_outcome(error: &FilesError) -> Hashed {
     match error.problem {
         Problem::NotFound => Hashed::Gone,
         Problem::Busy => Hashed::Busy,

@@ -3,6 +3,8 @@
 //! Guarantees: each transaction leaves rows, exceptions and both trees fitting one another.
 //! A directory that is gone waits in limbo with its rows until the end: it may turn up under another name.
 
+mod finish;
+
 use std::collections::HashMap;
 use std::sync::mpsc::Receiver;
 
@@ -11,11 +13,10 @@ use fsync_core::node::Entry;
 use fsync_core::path::{Name, RelPath};
 use fsync_core::revision::MoveHint;
 
+use super::ScanError;
 use super::workers::{Batch, Change};
-use super::{Counts, Look, ScanError, ScanOutcome};
 use crate::edits::Edits;
-use crate::files::{Files, Kind, Place, Stat};
-use crate::rules::Rules;
+use crate::files::{Files, Stat};
 use crate::state::{DirNo, Durability, Held, Roots, Row, Stamp, State, Tx};
 
 /// Changes that one transaction holds.
@@ -374,102 +375,6 @@ impl<'a> Recorder<'a> {
         step.tx.put_row(step.no, name, &row)?;
         step.edits.set_working(&path, Some(entry));
         Ok(())
-    }
-
-    /// Ends the scan: what stayed in limbo is deleted, exceptions are looked at, renames found.
-    pub(super) fn finish(
-        mut self,
-        looked: &[Look],
-        counts: Counts,
-    ) -> Result<ScanOutcome, ScanError> {
-        let state = self.state;
-        let limbo: Vec<DirNo> = self.limbo.keys().copied().collect();
-        let stale = self.stale_exceptions(looked)?;
-        if !limbo.is_empty() || !stale.is_empty() || !self.gone_dirs.is_empty() {
-            state.update::<_, ScanError>(Durability::Lazy, |tx| {
-                let mut edits = Edits::new(state, tx.roots()?);
-                for no in limbo {
-                    self.deletes += tx.remove_row(LIMBO, &limbo_name(no)?)?;
-                }
-                for path in stale {
-                    tx.set_exception(&path, None)?;
-                    edits.set_synced(&path, None);
-                    edits.set_working(&path, None);
-                    self.ended.push(path);
-                }
-                // A directory is gone, but what is excepted in it stays as the synced tree has it.
-                for dir in &self.gone_dirs {
-                    for (path, _) in tx.exceptions_within(dir)? {
-                        edits.restore(&path)?;
-                    }
-                }
-                edits.write(tx)
-            })?;
-        }
-        let roots = state.snapshot()?.roots()?;
-        self.find_renames();
-        self.moves.sort();
-        Ok(ScanOutcome {
-            roots,
-            is_changed: roots != self.before,
-            deletes: self.deletes,
-            tracked_before: self.tracked_before,
-            moves: self.moves,
-            busy: self.busy,
-            began: self.began,
-            ended: self.ended,
-            counts,
-        })
-    }
-
-    /// Finds exceptions of things that are not there any more. An ignored path that the synced tree has stays ignored,
-    /// there or not: it was never known to be deleted.
-    fn stale_exceptions(&self, looked: &[Look]) -> Result<Vec<RelPath>, ScanError> {
-        let snapshot = self.state.snapshot()?;
-        let mut stale = Vec::new();
-        if !snapshot.has_exceptions()? {
-            return Ok(stale);
-        }
-        let synced = snapshot.roots()?.synced;
-        for look in looked {
-            for (path, exception) in snapshot.exceptions_within(&look.path)? {
-                let is_gone =
-                    exception.is_seen_by_scan() && self.files.stat(Place::Tree(&path))?.is_none();
-                let is_kept = || -> Result<bool, ScanError> {
-                    let kind = match fsync_core::tree::lookup(self.state, &synced, &path)? {
-                        Some(Entry::Dir(_)) => Kind::Dir,
-                        Some(_) => Kind::File,
-                        None => return Ok(false),
-                    };
-                    let is_ignored = exception == Exception::Ignored;
-                    Ok(is_ignored && Rules::is_hidden(self.files, &path, kind))
-                };
-                if is_gone && !is_kept()? {
-                    stale.push(path);
-                }
-            }
-        }
-        Ok(stale)
-    }
-
-    /// A file was renamed if what came is the very inode that left; without birth times, if the content is equal too.
-    fn find_renames(&mut self) {
-        for came in &self.came {
-            let Some(left) = self.left.get(&(came.stamp.dev, came.stamp.ino)) else {
-                continue;
-            };
-            let is_same = left.stamp.kind == came.stamp.kind
-                && match (left.stamp.btime, came.stamp.btime) {
-                    (Some(old), Some(new)) => old == new,
-                    _ => left.entry.id() == came.entry.id(),
-                };
-            if is_same {
-                self.moves.push(MoveHint {
-                    from: left.path.clone(),
-                    to: came.path.clone(),
-                });
-            }
-        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Scans of a real folder: what becomes an edit, what is never read, what is unknown and so untouched.
 
-mod fixture;
-
-use fixture::Folder;
+use crate::fixture::{Folder, moves};
 use fsync_agent::scan::Scope;
 use fsync_core::exception::Exception;
 
@@ -72,7 +70,7 @@ fn a_renamed_directory_is_not_read_again() {
     let outcome = folder.scan();
     assert_eq!(outcome.counts.hashed, 0);
     assert_eq!(outcome.deletes, 0);
-    assert_eq!(fixture::moves(&outcome), ["old -> new"]);
+    assert_eq!(moves(&outcome), ["old -> new"]);
     assert_eq!(folder.working().len(), 53);
     assert!(folder.working().contains(&"new/sub/7=x".to_owned()));
     assert!(!folder.scan().is_changed);
@@ -104,7 +102,7 @@ fn a_renamed_file_gives_a_hint() {
     folder.scan();
     folder.rename("a/one", "two");
     let outcome = folder.scan();
-    assert_eq!(fixture::moves(&outcome), ["a/one -> two"]);
+    assert_eq!(moves(&outcome), ["a/one -> two"]);
 }
 
 #[test]

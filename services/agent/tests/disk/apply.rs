@@ -1,11 +1,9 @@
 //! Applies on a real folder: what is put, replaced, taken away; what is never clobbered; what a crash leaves.
 
-mod fixture;
-
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use fixture::{Folder, chunk_id, path};
+use crate::fixture::{Folder, chunk_id, path};
 use fsync_agent::apply::{Applied, Applier, Contents, StepResult, Target, recover};
 use fsync_agent::files::{Files, Place, StageKey};
 use fsync_agent::state::{Durability, Intent, StateError};
