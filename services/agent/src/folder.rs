@@ -130,6 +130,7 @@ impl Folder {
             parts,
         };
         let mut out = Vec::new();
+        out.extend(folder.tell_held()?);
         folder.run(Input::Started { has_pending }, now, &mut out)?;
         Ok((folder, out))
     }

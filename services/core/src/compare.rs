@@ -45,6 +45,8 @@ pub struct Comparison {
     pub target: ObjectId,
     /// The folder's root with excepted paths as the synced tree has them.
     pub masked: ObjectId,
+    /// The paths that were masked: the excepted ones, and files that stand where the way to an excepted one was.
+    pub masks: Skip,
     /// Nodes made on the way.
     pub new: NewNodes,
     /// Conflict copies in the target that neither side has yet.
@@ -72,7 +74,8 @@ impl Comparison {
 /// [`NodesError::Missing`] with the nodes to fetch before calling again, or what is wrong with one.
 pub fn compare(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Comparison, NodesError> {
     let mut overlay = Overlay::new(nodes);
-    let masked = mask(&mut overlay, sides)?;
+    let masks = masks(nodes, sides)?;
+    let masked = mask(&mut overlay, sides, &masks)?;
     let side = |root, moves: &[MoveHint]| Side {
         root,
         author: sides.agent.clone(),
@@ -83,17 +86,19 @@ pub fn compare(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Comparison, Nodes
     let theirs = side(masked, sides.local_moves);
     let merged = merge::merge(&overlay, Some(sides.synced), &ours, &theirs)?;
     overlay.absorb(merged.new);
-    let mut skip: Skip = sides.exceptions.keys().cloned().collect();
+    let mut skip = masks.clone();
     // A disputed path is applied once the losing version is safe on the service.
-    for conflict in &merged.conflicts {
+    let is_unsent = merged.root != sides.head;
+    for conflict in merged.conflicts.iter().filter(|_| is_unsent) {
         skip.extend([conflict.path.clone(), conflict.copy.clone()]);
     }
-    let steps = plan::plan(&overlay, (&masked, &merged.root), sides.head_moves, &skip)?;
+    let steps = safe_steps(&overlay, sides, &merged.root, skip)?;
     let deleted = deleted_files(&overlay, (&sides.head, &merged.root), &merged.moves)?;
     let to_delete = steps.iter().filter_map(removed).collect();
     Ok(Comparison {
         target: merged.root,
         masked,
+        masks,
         conflicts: merged.conflicts,
         moves: merged.moves,
         steps,
@@ -103,6 +108,61 @@ pub fn compare(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Comparison, Nodes
     })
 }
 
+/// Plans what can be done before the next push: no step takes an edit off its path that the service does not have, or
+/// puts something that the head does not say. So every step turns what the synced tree has into what the head has, and
+/// whatever ends it half way, an edit is still seen as one.
+fn safe_steps(
+    nodes: &Overlay<'_>,
+    sides: &Sides<'_>,
+    target: &ObjectId,
+    mut skip: Skip,
+) -> Result<Vec<Step>, NodesError> {
+    loop {
+        let steps = plan::plan(nodes, (&sides.working, target), sides.head_moves, &skip)?;
+        // Nothing waits to be pushed: every content that the merge kept is with the service.
+        if *target == sides.head {
+            return Ok(steps);
+        }
+        let known = skip.len();
+        let mut moved = Vec::new();
+        for step in &steps {
+            if let Step::Move { from, to, .. } = step {
+                moved.push((from, to));
+                continue;
+            }
+            let path = step.path();
+            let at = |root: &ObjectId, path: &RelPath| tree::lookup(nodes, root, path);
+            let before = origin(&moved, path);
+            let (was, now) = (at(&sides.working, &before)?, at(target, path)?);
+            let is_kept = was.is_none()
+                || is_alike(was, at(&sides.synced, &before)?)
+                || was.map(|entry| entry.id()) == now.map(|entry| entry.id());
+            if !is_kept || !is_alike(now, at(&sides.head, path)?) {
+                skip.insert(path.clone());
+            }
+        }
+        if skip.len() == known {
+            return Ok(steps);
+        }
+    }
+}
+
+/// Returns where a path stood before the renames of a plan.
+fn origin(moved: &[(&RelPath, &RelPath)], path: &RelPath) -> RelPath {
+    moved.iter().rev().fold(path.clone(), |path, (from, to)| {
+        path.strip_prefix(to)
+            .map_or(path, |tail| from.concat(&tail))
+    })
+}
+
+/// Directories are alike whatever is in them: that is for the steps below them to say.
+fn is_alike(a: Option<Entry>, b: Option<Entry>) -> bool {
+    match (a, b) {
+        (Some(Entry::Dir(_)), Some(Entry::Dir(_))) => true,
+        (a, b) => a == b,
+    }
+}
+
 fn removed(step: &Step) -> Option<RelPath> {
     match step {
         Step::Remove { path, .. } => Some(path.clone()),
@@ -110,9 +170,32 @@ fn removed(step: &Step) -> Option<RelPath> {
     }
 }
 
-fn mask(overlay: &mut Overlay<'_>, sides: &Sides<'_>) -> Result<ObjectId, NodesError> {
-    let mut edits = Edits::new();
+/// Returns the paths to mask: the excepted ones, and in place of one below a path where the folder has a file or link
+/// by now that path itself. It cannot be synced before the exception ends.
+fn masks(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Skip, NodesError> {
+    let mut masks = Skip::new();
     for path in sides.exceptions.keys() {
+        let mut mask = path.clone();
+        let mut above = path.parent();
+        while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+            let there = tree::lookup(nodes, &sides.working, &dir)?;
+            above = dir.parent();
+            if there.is_some_and(|entry| entry.as_dir().is_none()) {
+                mask = dir;
+            }
+        }
+        masks.insert(mask);
+    }
+    Ok(masks)
+}
+
+fn mask(
+    overlay: &mut Overlay<'_>,
+    sides: &Sides<'_>,
+    masks: &Skip,
+) -> Result<ObjectId, NodesError> {
+    let mut edits = Edits::new();
+    for path in masks {
         let synced = tree::lookup(overlay, &sides.synced, path)?;
         // A mask must not make directories that neither side has.
         if synced.is_some() || tree::lookup(overlay, &sides.working, path)?.is_some() {

@@ -30,6 +30,8 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// First and longest pause after a failure that may pass.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// So many applies in a row may find something stale before there is a pause.
+const STALE_FREE: u32 = 3;
 /// Pause before a path that changed while it was read is tried again.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 
@@ -195,6 +197,12 @@ struct Flush {
     has_head: bool,
 }
 
+fn backoff(failures: u32) -> Duration {
+    RETRY_MIN
+        .saturating_mul(1 << failures.min(6))
+        .min(RETRY_MAX)
+}
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub struct Engine {
@@ -211,6 +219,7 @@ pub struct Engine {
     next: Option<Compared>,
     applied_last: bool,
     failures: u32,
+    stale_rounds: u32,
     retry_at: Option<Moment>,
     is_root_held: bool,
     is_in_step: bool,
@@ -287,6 +296,7 @@ impl Engine {
             }
             Input::Applied { stale } => {
                 self.applied_last = true;
+                self.pace_stale(!stale.is_empty(), now);
                 // At once, whatever window the path waits in: until it is scanned the same step would fail again and again.
                 stale
                     .into_iter()
@@ -304,6 +314,14 @@ impl Engine {
             Input::Decided => self.is_compare_due = true,
             Input::Flush(id) => self.flush(id, now, effects),
             Input::Tick => {}
+        }
+    }
+
+    /// Steps that find the folder changed again and again wait longer and longer, as for a file that is written all the time.
+    fn pace_stale(&mut self, is_stale: bool, now: Moment) {
+        self.stale_rounds = if is_stale { self.stale_rounds + 1 } else { 0 };
+        if let Some(more) = self.stale_rounds.checked_sub(STALE_FREE) {
+            self.retry_at = Some(now.after(backoff(more)));
         }
     }
 
@@ -355,6 +373,8 @@ impl Engine {
     fn compared(&mut self, compared: Compared, now: Moment) {
         self.job = None;
         self.next = None;
+        // Also the answer of a push that could not be made of what is here.
+        self.has_pending = false;
         match compared {
             Compared::InStep => {
                 self.failures = 0;
@@ -375,9 +395,7 @@ impl Engine {
     fn failed(&mut self, failure: Failure, now: Moment) {
         self.job = None;
         self.is_compare_due = true;
-        let pause = RETRY_MIN
-            .saturating_mul(1 << self.failures.min(6))
-            .min(RETRY_MAX);
+        let pause = backoff(self.failures);
         match failure {
             Failure::Retry(at_least) => {
                 self.failures += 1;

@@ -97,8 +97,8 @@ pub fn plan(
     let mut steps = Vec::new();
     let mut from = *from;
     for hint in moves {
-        if let Some((step, moved)) = rename(&mut overlay, (&from, to), hint, skip)? {
-            steps.push(step);
+        if let Some((more, moved)) = rename(&mut overlay, (&from, to), hint, skip)? {
+            steps.extend(more);
             from = moved;
         }
     }
@@ -114,20 +114,18 @@ pub fn plan(
     Ok(steps)
 }
 
-/// Plans a rename if the folder still has the source, the target is free and the tree wants it so.
+/// Plans a rename if the folder still has the source, the target is free and the tree wants it so; directories that the
+/// target needs are made first.
 fn rename(
     overlay: &mut Overlay<'_>,
     (from, to): (&ObjectId, &ObjectId),
     hint: &MoveHint,
     skip: &Skip,
-) -> Result<Option<(Step, ObjectId)>, NodesError> {
+) -> Result<Option<(Vec<Step>, ObjectId)>, NodesError> {
     let touches = |path: &RelPath| skip.iter().any(|s| s.is_within(path) || path.is_within(s));
     if touches(&hint.from) || touches(&hint.to) {
         return Ok(None);
     }
-    let Some(parent) = hint.to.parent() else {
-        return Ok(None);
-    };
     let (Some(was), None) = (
         tree::lookup(overlay, from, &hint.from)?,
         tree::lookup(overlay, from, &hint.to)?,
@@ -140,20 +138,44 @@ fn rename(
     ) else {
         return Ok(None);
     };
-    let has_parent = tree::lookup(overlay, from, &parent)?.is_some_and(|e| e.as_dir().is_some());
-    if !has_parent || was.as_dir().is_some() != now.as_dir().is_some() {
+    if was.as_dir().is_some() != now.as_dir().is_some() {
+        return Ok(None);
+    }
+    let Some(way) = missing_parents(overlay, from, &hint.to)? else {
+        return Ok(None);
+    };
+    if way.iter().any(touches) {
         return Ok(None);
     }
     let edits = Edits::from([(hint.from.clone(), None), (hint.to.clone(), Some(was))]);
     let moved = tree::edit(overlay, from, &edits)?;
-    Ok(Some((
-        Step::Move {
-            from: hint.from.clone(),
-            to: hint.to.clone(),
-            was,
-        },
-        moved,
-    )))
+    let mut steps: Vec<Step> = way.into_iter().map(|path| Step::MakeDir { path }).collect();
+    steps.push(Step::Move {
+        from: hint.from.clone(),
+        to: hint.to.clone(),
+        was,
+    });
+    Ok(Some((steps, moved)))
+}
+
+/// Returns the directories above `path` that are not there, top first; `None` if something else stands on the way.
+fn missing_parents(
+    overlay: &Overlay<'_>,
+    root: &ObjectId,
+    path: &RelPath,
+) -> Result<Option<Vec<RelPath>>, NodesError> {
+    let mut missing = Vec::new();
+    let mut above = path.parent();
+    while let Some(dir) = above {
+        match tree::lookup(overlay, root, &dir)? {
+            Some(Entry::Dir(_)) => break,
+            Some(_) => return Ok(None),
+            None => above = dir.parent(),
+        }
+        missing.push(dir);
+    }
+    missing.reverse();
+    Ok(Some(missing))
 }
 
 struct Planner<'a> {

@@ -234,12 +234,11 @@ impl Folder {
         let roots = snapshot.roots()?;
         let base = snapshot.base()?;
         let mut edits = Edits::new();
-        for (path, _) in snapshot.exceptions_within(&RelPath::root())? {
-            let synced = tree::lookup(&**state, &roots.synced, &path)?;
-            if synced.is_some()
-                || tree::lookup(&**state, &ready.comparison.target, &path)?.is_some()
+        for path in &ready.comparison.masks {
+            let synced = tree::lookup(&**state, &roots.synced, path)?;
+            if synced.is_some() || tree::lookup(&**state, &ready.comparison.target, path)?.is_some()
             {
-                edits.insert(path, synced);
+                edits.insert(path.clone(), synced);
             }
         }
         drop(snapshot);

@@ -128,16 +128,27 @@ impl Folder {
         Ok(Input::Decided)
     }
 
-    fn release(&mut self) -> Result<Vec<RelPath>, FolderError> {
-        let held: Vec<RelPath> = self
+    /// Returns the news that deletes are held since before this start.
+    pub(super) fn tell_held(&self) -> Result<Option<FolderEffect>, FolderError> {
+        let files = self.held()?.len() as u64;
+        let notice = FolderEffect::Notice(Notice::Held { files });
+        Ok(Some(notice).filter(|_| files > 0))
+    }
+
+    fn held(&self) -> Result<Vec<RelPath>, FolderError> {
+        let all = self
             .parts
             .state
             .snapshot()?
-            .exceptions_within(&RelPath::root())?
+            .exceptions_within(&RelPath::root())?;
+        let held = all
             .into_iter()
-            .filter(|(_, exception)| *exception == Exception::Held)
-            .map(|(path, _)| path)
-            .collect();
+            .filter(|(_, exception)| *exception == Exception::Held);
+        Ok(held.map(|(path, _)| path).collect())
+    }
+
+    fn release(&mut self) -> Result<Vec<RelPath>, FolderError> {
+        let held = self.held()?;
         self.parts.state.update(Durability::Lazy, |tx| {
             held.iter()
                 .try_for_each(|path| tx.set_exception(path, None))

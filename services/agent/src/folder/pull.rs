@@ -10,7 +10,7 @@ use std::time::Duration;
 use fsync_core::engine::{Compared, Failure, Input};
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::node::{Content, Entry, FileEntry};
-use fsync_core::nodes::NodesError;
+use fsync_core::nodes::{Gather, Nodes, NodesError};
 use fsync_core::pack::Object;
 use fsync_core::path::RelPath;
 use fsync_core::plan::Step;
@@ -112,6 +112,9 @@ impl Folder {
             return Ok(Some(Input::Applied { stale: Vec::new() }));
         };
         let steps = ready.comparison.steps;
+        if let Err(NodesError::Missing(ids)) = has_links(&*self.parts.state, &steps) {
+            return Ok(Some(self.needs_nodes_first(ids)));
+        }
         let total = steps.len() as u64;
         let local: HashSet<ObjectId> = steps.iter().filter_map(displaced).collect();
         let batches = self.batches(steps, &local);
@@ -237,10 +240,16 @@ impl Folder {
         error: ApplyError,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Input, FolderError> {
-        let ApplyError::Files(error) = error else {
+        if !matches!(
+            error,
+            ApplyError::Files(_) | ApplyError::Nodes(NodesError::Missing(_))
+        ) {
             return Err(error.into());
-        };
+        }
         crate::apply::recover(&*self.parts.files, &self.parts.state)?;
+        if let ApplyError::Nodes(NodesError::Missing(ids)) = error {
+            return Ok(self.needs_nodes_first(ids));
+        }
         let rescan = self.pull.applying.take().map(|applying| applying.rescan);
         self.pull.forget();
         out.push(FolderEffect::Notice(Notice::Trouble(format!(
@@ -280,7 +289,7 @@ impl Folder {
                     Ok(true) => {}
                     Ok(false) => return Ok(None),
                     Err(ApplyError::Nodes(NodesError::Missing(ids))) => {
-                        return Ok(Some(self.needs_lists(ids)));
+                        return Ok(Some(self.needs_nodes_first(ids)));
                     }
                     Err(error) => return self.interrupted(error, out).map(Some),
                 }
@@ -305,8 +314,8 @@ impl Folder {
         }
     }
 
-    /// Parts of a large file's list are not here: they are fetched first.
-    fn needs_lists(&mut self, ids: Vec<(ObjectKind, ObjectId)>) -> Input {
+    /// Nodes that the steps need are not here, as parts of a large file's list: they are fetched first.
+    fn needs_nodes_first(&mut self, ids: Vec<(ObjectKind, ObjectId)>) -> Input {
         self.pull.forget();
         self.compare.fetch = Some(FetchRequest::Nodes(ids));
         Input::Compared(Compared::NeedsFetch)
@@ -427,6 +436,21 @@ fn large_file(step: &Step) -> Option<FileEntry> {
         } if matches!(file.content, Content::List(_)) => Some(*file),
         _ => None,
     }
+}
+
+/// Looks whether the links that steps put are at hand: a plan is made without their nodes.
+fn has_links(nodes: &dyn Nodes, steps: &[Step]) -> Result<(), NodesError> {
+    let mut gather = Gather::default();
+    for step in steps {
+        if let Step::Put {
+            now: Entry::Symlink(id),
+            ..
+        } = step
+        {
+            gather.take(nodes.node(ObjectKind::Symlink, id))?;
+        }
+    }
+    gather.finish()
 }
 
 /// Returns the content that a step takes off its path.

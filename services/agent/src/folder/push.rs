@@ -5,16 +5,16 @@
 //! of this folder. A revision that cannot be completed any more, because files changed, is dropped and made anew.
 //! A very large first upload goes out in slices.
 
-use std::collections::{BTreeMap, HashSet};
+mod items;
 
-use fsync_core::changed::{self, Changed, ChangedFile};
-use fsync_core::engine::{Failure, Input};
-use fsync_core::filelist;
-use fsync_core::id::{ObjectId, ObjectKind, RevisionId};
+use std::collections::HashSet;
+
+use fsync_core::changed::{self, ChangedFile};
+use fsync_core::engine::{Compared, Failure, Input};
+use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::limits;
-use fsync_core::node::{Content, Entry, Run};
-use fsync_core::nodes::{Nodes, Overlay};
-use fsync_core::pack::Object;
+use fsync_core::node::Entry;
+use fsync_core::nodes::{NodesError, Overlay};
 use fsync_core::path::RelPath;
 use fsync_core::revision::Revision;
 use fsync_core::tree::{self, Edits};
@@ -23,9 +23,14 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::Ready;
 use super::head::Known;
-use super::{Folder, FolderEffect, FolderError, NetFailure, Notice, Now, PushRequest, SourceItem};
-use crate::files::Place;
+use super::{
+    FetchRequest, Folder, FolderEffect, FolderError, NetFailure, Notice, Now, PushRequest,
+    SourceItem,
+};
 use crate::state::{Durability, Roots, State};
+
+use items::Sources;
+pub use items::read_item;
 
 /// Name of the unsent revision in the state.
 const RECORD: &str = "folder.pending";
@@ -46,8 +51,8 @@ pub(super) struct Pending {
     head_root: ObjectId,
     /// The synced tree once it is acknowledged.
     pub(super) synced_after: ObjectId,
-    /// Where to read a conflict copy's content: copy and original, as bytes.
-    copies: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Where contents are read that do not stand in the folder where the revision has them.
+    sources: Sources,
     is_slice: bool,
     deletes: u64,
     files: u64,
@@ -79,11 +84,18 @@ impl Folder {
         let Some(ready) = self.compare.ready.take() else {
             return Ok(Some(Input::PushDropped));
         };
+        let pending = match self.make_pending(&ready, now) {
+            // The comparison looked at less of the head than a revision needs.
+            Err(FolderError::Nodes(NodesError::Missing(ids))) => {
+                self.compare.fetch = Some(FetchRequest::Nodes(ids));
+                return Ok(Some(Input::Compared(Compared::NeedsFetch)));
+            }
+            pending => pending?,
+        };
         for conflict in &ready.comparison.conflicts {
             let (path, copy) = (conflict.path.clone(), conflict.copy.clone());
             out.push(FolderEffect::Notice(Notice::Conflict { path, copy }));
         }
-        let pending = self.make_pending(&ready, now)?;
         self.push = Pushing::default();
         let record =
             serde_json::to_vec(&pending).or(Err(FolderError::Damaged("unsent revision")))?;
@@ -135,13 +147,12 @@ impl Folder {
             is_approved: self.holds.is_approved && !comparison.deleted.is_empty(),
             moves,
         };
-        let copies = comparison.conflicts.iter();
-        let bytes = |path: &RelPath| path.as_bytes().to_vec();
+        let sources = Sources::find(&**state, (&ready.head_root, &comparison.masked), slice)?;
         Ok(Pending {
             revision: revision.to_bytes(),
             head_root: ready.head_root,
             synced_after,
-            copies: copies.map(|c| (bytes(&c.copy), bytes(&c.path))).collect(),
+            sources,
             is_slice,
             deletes: if is_slice {
                 0
@@ -221,60 +232,6 @@ impl Folder {
         self.push = Pushing::default();
         self.is_durable = false;
         Ok(())
-    }
-
-    /// Returns the objects to send: what the revision has beyond the head, and what the service asked for.
-    fn items(
-        &self,
-        pending: &Pending,
-        revision: &Revision,
-    ) -> Result<Vec<SourceItem>, FolderError> {
-        let state = &*self.parts.state;
-        let mut changed = changed::changed(
-            state,
-            Some(&pending.head_root),
-            &revision.root,
-            &revision.moves,
-        )?;
-        if !self.push.missing.is_empty() {
-            let all = changed::changed(state, None, &revision.root, &[])?;
-            let nodes = all
-                .nodes
-                .into_iter()
-                .filter(|(_, id)| self.push.missing.contains(id));
-            changed.nodes.extend(nodes);
-            changed.files.extend(
-                all.files
-                    .into_iter()
-                    .map(|file| ChangedFile { was: None, ..file }),
-            );
-        }
-        let mut seen = HashSet::new();
-        let mut items = node_items(&changed, &mut seen);
-        let copies: BTreeMap<&[u8], &[u8]> = pending
-            .copies
-            .iter()
-            .map(|(copy, path)| (copy.as_slice(), path.as_slice()))
-            .collect();
-        for file in &changed.files {
-            let original = copies
-                .get(file.path.as_bytes())
-                .and_then(|path| RelPath::parse(path).ok());
-            let path = original.unwrap_or_else(|| file.path.clone());
-            chunk_items(state, file, &path, &mut |item| {
-                let is_wanted = self.push.missing.is_empty()
-                    || self.push.missing.contains(&item.id)
-                    || file.was.is_some();
-                if is_wanted && seen.insert(item.id) {
-                    items.push(item);
-                }
-            })?;
-        }
-        Ok(items)
-    }
-
-    fn read_item(&self, item: &SourceItem) -> Result<Option<Object>, FolderError> {
-        Ok(read_item(&self.parts, item))
     }
 
     /// Takes the answer to a push.
@@ -373,81 +330,4 @@ fn slice_of(files: &[ChangedFile]) -> &[ChangedFile] {
     };
     let count = files.iter().take(SLICE_FILES).take_while(fits).count();
     &files[..count.max(1).min(files.len())]
-}
-
-fn node_items(changed: &Changed, seen: &mut HashSet<ObjectId>) -> Vec<SourceItem> {
-    let new = changed.nodes.iter().filter(|(_, id)| seen.insert(*id));
-    new.map(|(kind, id)| SourceItem {
-        kind: *kind,
-        id: *id,
-        bytes: limits::NODE_TARGET_BYTES as u64,
-        at: None,
-    })
-    .collect()
-}
-
-/// Names the chunks of a file that its old version does not have.
-fn chunk_items(
-    nodes: &dyn Nodes,
-    file: &ChangedFile,
-    path: &RelPath,
-    add: &mut dyn FnMut(SourceItem),
-) -> Result<(), FolderError> {
-    let old: HashSet<ObjectId> = match file.was {
-        Some(was) if matches!(was.content, Content::List(_)) => {
-            let runs = filelist::read_file(nodes, &was.content, was.size)?;
-            runs.iter().filter_map(chunk_of).map(|(id, _)| id).collect()
-        }
-        _ => HashSet::new(),
-    };
-    let mut offset = 0;
-    for run in filelist::read_file(nodes, &file.now.content, file.now.size)? {
-        if let Some((id, bytes)) = chunk_of(&run)
-            && !old.contains(&id)
-        {
-            let at = Some((path.clone(), offset));
-            add(SourceItem {
-                kind: ObjectKind::Chunk,
-                id,
-                bytes,
-                at,
-            });
-        }
-        offset += run.bytes();
-    }
-    Ok(())
-}
-
-fn chunk_of(run: &Run) -> Option<(ObjectId, u64)> {
-    match run {
-        Run::Chunk { id, bytes } => Some((*id, *bytes)),
-        Run::Hole { .. } => None,
-    }
-}
-
-/// Reads an object for sending and verifies it; `None` if it is not what it was.
-pub fn read_item(parts: &super::Parts, item: &SourceItem) -> Option<Object> {
-    let bytes = match &item.at {
-        None => parts.state.node(item.kind, &item.id).ok()?.to_bytes(),
-        Some((path, offset)) => read_range(parts, path, *offset, item.bytes)?,
-    };
-    let object = Object::new(item.kind, bytes);
-    (object.id == item.id).then_some(object)
-}
-
-fn read_range(parts: &super::Parts, path: &RelPath, offset: u64, bytes: u64) -> Option<Vec<u8>> {
-    let file = parts.files.open(Place::Tree(path)).ok()?;
-    let mut buffer = vec![0; usize::try_from(bytes).ok()?];
-    let mut done = 0;
-    while done < buffer.len() {
-        match file
-            .read_at(offset + done as u64, &mut buffer[done..])
-            .ok()?
-        {
-            0 => return None,
-            count => done += count,
-        }
-    }
-    // A file that grew has another content, which a one-chunk file shows only by its length.
-    Some(buffer)
 }
