@@ -12,6 +12,7 @@
 //!                                              server: service over a Ledger
 //! ```
 
+pub mod audit;
 pub mod backend;
 pub mod check;
 pub mod files;

@@ -9,6 +9,7 @@ use fsync_core::nodes::{Nodes, NodesError};
 use fsync_core::path::{Name, RelPath};
 use fsync_core::tree;
 
+use super::audit::audit;
 use super::hand::content_id;
 use super::inodes::{Body, Ino};
 use super::server::Server;
@@ -39,11 +40,10 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
     }
     let head = head_picture(&world.server)?;
     for machine in &world.machines {
-        let picture = disk_picture(&machine.files.volume());
-        same(&head, &picture).map_err(|e| format!("I2 convergence: {} {e}", machine.name))?;
         let Some(folder) = &machine.folder else {
             continue;
         };
+        audit(folder).map_err(|e| format!("I17 index: {}: {e}", machine.name))?;
         let status = folder.status().map_err(|e| e.to_string())?;
         if let Some((path, why)) = status.exceptions.first() {
             return Err(format!(
@@ -51,6 +51,8 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
                 machine.name
             ));
         }
+        let picture = disk_picture(&machine.files.volume());
+        same(&head, &picture).map_err(|e| format!("I2 convergence: {} {e}", machine.name))?;
     }
     check_loss(world, &head)?;
     for (path, thing) in &head {

@@ -36,6 +36,11 @@ impl Log {
         }
     }
 
+    /// Returns whether somebody reads along.
+    pub fn is_printed(&self) -> bool {
+        self.is_printed
+    }
+
     /// Returns the hash over all lines.
     pub fn hash(&self) -> u64 {
         self.hasher.finish()

@@ -11,6 +11,8 @@ use fsync_tests::sim::run::{Outcome, run};
 
 const THREADS: u64 = 2;
 const PROGRESS_SEEDS: u64 = 500;
+/// More failures say nothing new: the run ends early.
+const FAILURES_MAX: u64 = 20;
 
 #[derive(Debug, Default)]
 struct Options {
@@ -56,7 +58,7 @@ fn main() -> ExitCode {
     let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= end {
+            if seed >= end || failed.load(Ordering::Relaxed) >= FAILURES_MAX {
                 return;
             }
             let outcome = one(seed, &options);

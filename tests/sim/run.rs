@@ -147,6 +147,9 @@ fn calm(world: &mut World) {
 }
 
 fn bound(world: &World) -> Result<(), String> {
+    if let Some(broken) = world.broken.first() {
+        return Err(broken.clone());
+    }
     match world.log.count() {
         0..EVENTS_MAX => Ok(()),
         _ => Err("I2 convergence: it goes on and on".to_owned()),

@@ -12,6 +12,7 @@ use fsync_core::service::Now;
 use fsync_core::service::record::Ticket;
 use fsync_core::service::subscribe::SocketNo;
 
+use super::audit::audit;
 use super::hand::Story;
 use super::log::Log;
 use super::machine::{Machine, Ran, START_MS};
@@ -360,6 +361,7 @@ impl World {
                     self.died(at);
                     return false;
                 }
+                self.audit(at);
                 match self.machines[at].settle() {
                     Ran::Effects(_) => true,
                     other => self.ran(at, other),
@@ -379,6 +381,17 @@ impl World {
                 self.died(at);
                 false
             }
+        }
+    }
+
+    /// Looks after each step of an agent whether its state fits: too slow for many seeds, so only where a log is read.
+    fn audit(&mut self, at: usize) {
+        if !self.log.is_printed() {
+            return;
+        }
+        let audited = self.machines[at].folder.as_ref().map(audit);
+        if let Some(Err(wrong)) = audited {
+            self.broken.push(format!("I17 index: m{at}: {wrong}"));
         }
     }
 
