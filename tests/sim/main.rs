@@ -1,7 +1,7 @@
 //! Runs seeds of the simulator: `sim --seeds N [--from M] [--log] [--repeat]`.
 //!
 //! Two threads share the seeds. A seed that fails prints what does not hold and the one command that repeats it; with
-//! `--log` the whole log of a seed is printed; with `--repeat` every seed runs twice and must give the same log.
+//! `--log` the whole log of a seed is printed, with what the agents decide; with `--repeat` every seed runs twice and must give the same log.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,6 +50,10 @@ fn main() -> ExitCode {
         eprintln!("usage: sim [--seeds N] [--from M] [--log] [--repeat]");
         return ExitCode::from(1);
     };
+    if options.log {
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
+        subscriber.without_time().with_target(false).with_ansi(false).init();
+    }
     std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();
     let (next, failed) = (AtomicU64::new(options.from), AtomicU64::new(0));

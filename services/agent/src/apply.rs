@@ -200,6 +200,7 @@ impl<'a> Applier<'a> {
                 if let StepResult::Blocked(exception) = &result {
                     self.block(tx, &mut edits, step, exception)?;
                 }
+                tracing::debug!(?step, ?result, "step");
                 self.note(step, &result, applied);
                 applied.results.push(result);
             }

@@ -221,6 +221,7 @@ impl Folder {
         now: Now,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Option<Input>, FolderError> {
+        tracing::debug!(agent = %self.parts.agent, ?effect, "engine");
         Ok(match effect {
             Effect::Scan(scope) => Some(self.scan(scope, out)?),
             Effect::Compare(head) => Some(Input::Compared(self.compare(head, now, out)?)),

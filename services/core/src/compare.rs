@@ -55,9 +55,9 @@ pub struct Comparison {
     pub moves: Vec<MoveHint>,
     /// What has to be done on disk and needs no push first.
     pub steps: Vec<Step>,
-    /// Files that the user deleted and the head still has.
+    /// Files that the user deleted and the head still has, by their paths in the synced tree.
     pub deleted: Vec<RelPath>,
-    /// Files that the head deleted and the folder still has.
+    /// Files that the head deleted and the folder still has, by their paths in the folder.
     pub to_delete: Vec<RelPath>,
 }
 
@@ -93,8 +93,10 @@ pub fn compare(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Comparison, Nodes
         skip.extend([conflict.path.clone(), conflict.copy.clone()]);
     }
     let steps = safe_steps(&overlay, sides, &merged.root, skip)?;
-    let deleted = deleted_files(&overlay, (&sides.head, &merged.root), &merged.moves)?;
-    let to_delete = steps.iter().filter_map(removed).collect();
+    let gone = plan::plan(&overlay, (&sides.head, &merged.root), &merged.moves, &Skip::new())?;
+    let as_synced = |path| before(sides.head_moves, path);
+    let deleted = removed(&gone).map(as_synced).collect();
+    let to_delete = removed(&steps).collect();
     Ok(Comparison {
         target: merged.root,
         masked,
@@ -124,18 +126,17 @@ fn safe_steps(
             return Ok(steps);
         }
         let known = skip.len();
-        let mut moved = Vec::new();
+        let moved = moves_of(&steps);
         for step in &steps {
-            if let Step::Move { from, to, .. } = step {
-                moved.push((from, to));
+            if matches!(step, Step::Move { .. }) {
                 continue;
             }
             let path = step.path();
             let at = |root: &ObjectId, path: &RelPath| tree::lookup(nodes, root, path);
-            let before = origin(&moved, path);
-            let (was, now) = (at(&sides.working, &before)?, at(target, path)?);
+            let was_at = before(&moved, path.clone());
+            let (was, now) = (at(&sides.working, &was_at)?, at(target, path)?);
             let is_kept = was.is_none()
-                || is_alike(was, at(&sides.synced, &before)?)
+                || is_alike(was, at(&sides.synced, &was_at)?)
                 || was.map(|entry| entry.id()) == now.map(|entry| entry.id());
             if !is_kept || !is_alike(now, at(&sides.head, path)?) {
                 skip.insert(path.clone());
@@ -147,11 +148,22 @@ fn safe_steps(
     }
 }
 
-/// Returns where a path stood before the renames of a plan.
-fn origin(moved: &[(&RelPath, &RelPath)], path: &RelPath) -> RelPath {
-    moved.iter().rev().fold(path.clone(), |path, (from, to)| {
-        path.strip_prefix(to)
-            .map_or(path, |tail| from.concat(&tail))
+fn moves_of(steps: &[Step]) -> Vec<MoveHint> {
+    let hint = |step: &Step| match step {
+        Step::Move { from, to, .. } => Some(MoveHint {
+            from: from.clone(),
+            to: to.clone(),
+        }),
+        _ => None,
+    };
+    steps.iter().filter_map(hint).collect()
+}
+
+/// Returns where a path stood before some renames.
+fn before(moves: &[MoveHint], path: RelPath) -> RelPath {
+    moves.iter().rev().fold(path, |path, hint| {
+        path.strip_prefix(&hint.to)
+            .map_or(path, |tail| hint.from.concat(&tail))
     })
 }
 
@@ -163,11 +175,14 @@ fn is_alike(a: Option<Entry>, b: Option<Entry>) -> bool {
     }
 }
 
-fn removed(step: &Step) -> Option<RelPath> {
-    match step {
-        Step::Remove { path, .. } => Some(path.clone()),
+/// Returns the files that a plan removes, by the paths that they have before it.
+fn removed(steps: &[Step]) -> impl Iterator<Item = RelPath> {
+    let moved = moves_of(steps);
+    let path = move |step: &Step| match step {
+        Step::Remove { path, .. } => Some(before(&moved, path.clone())),
         _ => None,
-    }
+    };
+    steps.iter().filter_map(path)
 }
 
 /// Returns the paths to mask: the excepted ones, and in place of one below a path where the folder has a file or link
@@ -203,16 +218,6 @@ fn mask(
         }
     }
     tree::edit(overlay, &sides.working, &edits)
-}
-
-/// Files that stand in the head, neither in the target nor renamed there.
-fn deleted_files(
-    nodes: &Overlay<'_>,
-    (head, target): (&ObjectId, &ObjectId),
-    moves: &[MoveHint],
-) -> Result<Vec<RelPath>, NodesError> {
-    let steps = plan::plan(nodes, (head, target), moves, &Skip::new())?;
-    Ok(steps.iter().filter_map(removed).collect())
 }
 
 /// Returns the number of files and links in a tree.

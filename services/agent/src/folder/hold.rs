@@ -4,6 +4,8 @@
 //! keeps what the synced tree knows, so the delete goes through; rejecting also forgets the path in the synced tree, so
 //! that whichever side still has it gives it back.
 
+use std::time::Duration;
+
 use fsync_core::clock::Moment;
 use fsync_core::compare::Comparison;
 use fsync_core::engine::Input;
@@ -16,6 +18,11 @@ use fsync_core::tree::Edits;
 use super::{Folder, FolderEffect, FolderError, Notice, Now};
 use crate::scan::RootCheck;
 use crate::state::Durability;
+
+/// A comparison is made so often at most until all deletes in question are withheld.
+const ROUNDS: usize = 32;
+/// After that many it is tried again later.
+const STANDSTILL: Duration = Duration::from_secs(5);
 
 /// What was deleted lately, by direction, and what the user decided.
 #[derive(Debug, Default)]
@@ -54,7 +61,7 @@ impl Folder {
     ) -> Result<(Comparison, Option<Moment>), FolderError> {
         let mut withheld = Vec::new();
         let mut wait: Option<Moment> = None;
-        loop {
+        for _ in 0..ROUNDS {
             let comparison = self.compare_with(head_root, &withheld, now)?;
             if self.holds.is_approved {
                 return Ok((comparison, wait));
@@ -73,6 +80,11 @@ impl Folder {
                 }
             }
         }
+        // Renames on both sides can make a delete show up under ever new paths: rather nothing than a delete that slips by.
+        let mut comparison = self.compare_with(head_root, &withheld, now)?;
+        comparison.target = *head_root;
+        comparison.steps.clear();
+        Ok((comparison, Some(now.moment.after(STANDSTILL))))
     }
 
     fn verdict(
