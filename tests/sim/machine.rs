@@ -160,9 +160,13 @@ impl Machine {
         format!("{} {activity:?}, socket {:?}", self.name, self.socket)
     }
 
-    /// Returns whether the agent is connected and has nothing to do.
-    pub fn is_in_step(&self) -> bool {
-        let is_done = |folder: &Folder| folder.engine().activity() == Activity::InStep;
+    /// Returns whether the agent is connected, knows the newest head and has nothing to do.
+    pub fn is_in_step(&self, newest: u64) -> bool {
+        let is_done = |folder: &Folder| {
+            let engine = folder.engine();
+            let known = engine.head().map_or(0, |head| head.seq.0);
+            engine.activity() == Activity::InStep && known == newest
+        };
         self.socket.is_some()
             && self.folder.as_ref().is_some_and(is_done)
             && self.files.volume().changes.is_empty()

@@ -203,7 +203,7 @@ impl World {
     pub fn is_quiet(&self) -> bool {
         let is_idle = |event: &Event| matches!(event, Event::Tick(..) | Event::HubTick(_));
         self.is_server_up
-            && self.machines.iter().all(Machine::is_in_step)
+            && self.machines.iter().all(|m| m.is_in_step(self.last_seq))
             && self.queue.values().all(is_idle)
     }
 

@@ -66,6 +66,21 @@ pub fn changed(
     Ok(walk.out)
 }
 
+/// Returns all of `to` that can be seen with the nodes at hand; the rest is left out.
+///
+/// # Errors
+/// [`NodesError`] if a node is damaged.
+pub fn at_hand(nodes: &dyn Nodes, to: &ObjectId) -> Result<Changed, NodesError> {
+    let mut walk = Walk {
+        nodes,
+        out: Changed::default(),
+        seen: HashSet::new(),
+        gather: Gather::default(),
+    };
+    walk.directory(&RelPath::root(), None, *to)?;
+    Ok(walk.out)
+}
+
 struct Walk<'a> {
     nodes: &'a dyn Nodes,
     out: Changed,

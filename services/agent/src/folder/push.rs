@@ -40,8 +40,8 @@ const INLINE_BYTES: usize = limits::PACK_BYTES / 2;
 const SLICE_FILES: usize = 10_000;
 /// Most bytes of new content in one revision, unless one file alone has more.
 const SLICE_BYTES: u64 = 1 << 30;
-/// Times that the service may ask for missing objects of one revision before it is made anew.
-const MISSING_MAX: u32 = 3;
+/// Times that the service may ask for missing objects of one revision, each time for others, before it is made anew.
+const MISSING_MAX: u32 = 32;
 
 /// The unsent revision, as the state keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -207,7 +207,8 @@ impl Folder {
             for item in &items {
                 match self.read_item(item)? {
                     Some(object) => request.objects.push(object),
-                    None if is_repeat => {}
+                    // A node that is not here is one of the head's that merely stands elsewhere now.
+                    None if is_repeat || item.at.is_none() => {}
                     None => return self.give_up(item).map(Some),
                 }
             }
@@ -220,6 +221,7 @@ impl Folder {
 
     /// A file is not what the revision says any more: the revision was never sent, so it is made anew.
     fn give_up(&mut self, item: &SourceItem) -> Result<Input, FolderError> {
+        tracing::debug!(?item, "not what the revision says any more");
         self.drop_pending()?;
         let stale = item.at.iter().map(|(path, _)| path.clone()).collect();
         Ok(Input::PushImpossible { stale })

@@ -106,29 +106,22 @@ impl Folder {
             &revision.root,
             &revision.moves,
         )?;
-        if !self.push.missing.is_empty() {
-            let all = changed::changed(state, None, &revision.root, &[])?;
-            let nodes = all
-                .nodes
-                .into_iter()
-                .filter(|(_, id)| self.push.missing.contains(id));
-            changed.nodes.extend(nodes);
-            changed.files.extend(
-                all.files
-                    .into_iter()
-                    .map(|file| ChangedFile { was: None, ..file }),
-            );
-        }
+        let missing = &self.push.missing;
+        let all = match missing.is_empty() {
+            true => Changed::default(),
+            false => changed::at_hand(state, &revision.root)?,
+        };
+        let nodes = all.nodes.into_iter().filter(|(_, id)| missing.contains(id));
+        changed.nodes.extend(nodes);
         let mut seen = HashSet::new();
         let mut items = node_items(&changed, &mut seen);
-        for file in &changed.files {
+        let known = changed.files.iter().map(|file| (file, false));
+        for (file, is_asked_for) in known.chain(all.files.iter().map(|file| (file, true))) {
             let Some(path) = pending.sources.of(&file.path) else {
                 continue;
             };
             chunk_items(state, file, &path, &mut |item| {
-                let is_wanted = self.push.missing.is_empty()
-                    || self.push.missing.contains(&item.id)
-                    || file.was.is_some();
+                let is_wanted = !is_asked_for || missing.contains(&item.id);
                 if is_wanted && seen.insert(item.id) {
                     items.push(item);
                 }
