@@ -52,7 +52,11 @@ fn main() -> ExitCode {
     };
     if options.log {
         let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);
-        subscriber.without_time().with_target(false).with_ansi(false).init();
+        subscriber
+            .without_time()
+            .with_target(false)
+            .with_ansi(false)
+            .init();
     }
     std::panic::set_hook(Box::new(|_| {}));
     let started = Instant::now();

@@ -179,7 +179,7 @@ fn watch(world: &mut World) -> Result<(), String> {
         bound(world)?;
     }
     let after = still(world);
-    match before == after && world.is_quiet() {
+    match before == after && world.is_in_step() {
         true => Ok(()),
         false => Err(format!("I11 quiescence: {before:?} became {after:?}")),
     }

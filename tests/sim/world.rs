@@ -202,9 +202,12 @@ impl World {
     /// Returns whether nothing is on its way but what comes again and again.
     pub fn is_quiet(&self) -> bool {
         let is_idle = |event: &Event| matches!(event, Event::Tick(..) | Event::HubTick(_));
-        self.is_server_up
-            && self.machines.iter().all(|m| m.is_in_step(self.last_seq))
-            && self.queue.values().all(is_idle)
+        self.is_in_step() && self.queue.values().all(is_idle)
+    }
+
+    /// Returns whether all agents are done with the newest head.
+    pub fn is_in_step(&self) -> bool {
+        self.is_server_up && self.machines.iter().all(|m| m.is_in_step(self.last_seq))
     }
 
     /// Takes what users and agents told into the log.

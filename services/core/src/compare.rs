@@ -93,7 +93,12 @@ pub fn compare(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Comparison, Nodes
         skip.extend([conflict.path.clone(), conflict.copy.clone()]);
     }
     let steps = safe_steps(&overlay, sides, &merged.root, skip)?;
-    let gone = plan::plan(&overlay, (&sides.head, &merged.root), &merged.moves, &Skip::new())?;
+    let gone = plan::plan(
+        &overlay,
+        (&sides.head, &merged.root),
+        &merged.moves,
+        &Skip::new(),
+    )?;
     let as_synced = |path| before(sides.head_moves, path);
     let deleted = removed(&gone).map(as_synced).collect();
     let to_delete = removed(&steps).collect();

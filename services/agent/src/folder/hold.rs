@@ -66,7 +66,8 @@ impl Folder {
             if self.holds.is_approved {
                 return Ok((comparison, wait));
             }
-            let (verdict, paths) = self.verdict(&comparison, is_head_approved, now)?;
+            let is_rest = !withheld.is_empty();
+            let (verdict, paths) = self.verdict(&comparison, (is_head_approved, is_rest), now)?;
             match verdict {
                 Verdict::Pass => return Ok((comparison, wait)),
                 Verdict::Wait(until) => {
@@ -90,15 +91,19 @@ impl Folder {
     fn verdict(
         &mut self,
         comparison: &Comparison,
-        is_head_approved: bool,
+        (is_head_approved, is_rest): (bool, bool),
         now: Now,
     ) -> Result<(Verdict, Vec<RelPath>), FolderError> {
         let tracked = self.parts.state.snapshot()?.tracked()?;
         let waiting = comparison.deleted.len() as u64;
-        let verdict = self
-            .holds
-            .outgoing
-            .judge(waiting, tracked + waiting, now.moment);
+        // None but those that wait already: to judge nothing would take the burst for ended and, next time, for new.
+        let verdict = match is_rest && waiting == 0 {
+            true => Verdict::Pass,
+            false => self
+                .holds
+                .outgoing
+                .judge(waiting, tracked + waiting, now.moment),
+        };
         if verdict != Verdict::Pass {
             return Ok((verdict, comparison.deleted.clone()));
         }
@@ -106,7 +111,10 @@ impl Folder {
             return Ok((Verdict::Pass, Vec::new()));
         }
         let waiting = comparison.to_delete.len() as u64;
-        let verdict = self.holds.incoming.judge(waiting, tracked, now.moment);
+        let verdict = match is_rest && waiting == 0 {
+            true => Verdict::Pass,
+            false => self.holds.incoming.judge(waiting, tracked, now.moment),
+        };
         Ok((verdict, comparison.to_delete.clone()))
     }
 

@@ -210,7 +210,7 @@ impl<'v, 'a> Visit<'v, 'a> {
             && let Some(exception) = self.shared.snapshot.exception(&path)?
             && !exception.is_seen_by_scan()
         {
-            if self.is_standing(&path, stat, row.as_ref())? {
+            if self.is_standing((&path, &exception), stat, row.as_ref())? {
                 return Ok(());
             }
             self.items.push((name.clone(), Change::Ended));
@@ -225,7 +225,7 @@ impl<'v, 'a> Visit<'v, 'a> {
     /// Whether what an exception was made for is still as it was.
     fn is_standing(
         &self,
-        path: &RelPath,
+        (path, exception): (&RelPath, &Exception),
         stat: &Stat,
         row: Option<&Row>,
     ) -> Result<bool, ScanError> {
@@ -233,7 +233,8 @@ impl<'v, 'a> Visit<'v, 'a> {
             Some(row) => Ok(row
                 .dir()
                 .map_or(row.is_same_stamp(stat), |_| row.stamp.is_inode(stat))),
-            None if stat.kind == Kind::Dir => {
+            // What stands where a held delete was is new.
+            None if stat.kind == Kind::Dir && *exception != Exception::Held => {
                 is_only_excepted(self.shared.files, self.shared.snapshot, path)
             }
             None => Ok(false),
