@@ -12,7 +12,7 @@ const SECOND: u64 = 1_000_000_000;
 /// A world must become quiet within this virtual time.
 const SETTLE: u64 = 600 * SECOND;
 /// A quiet world is watched for so long.
-const WATCHED: u64 = 60 * SECOND;
+const WATCHED: u64 = 30 * SECOND;
 /// More events than this in one run are a loop.
 const EVENTS_MAX: u64 = 400_000;
 
@@ -82,7 +82,7 @@ fn live(world: &mut World, rng: &mut Rng) -> Result<(), String> {
 
 /// Edits and faults for a while.
 fn storm(world: &mut World, rng: &mut Rng) -> Result<(), String> {
-    let length = rng.between(1, 20) * SECOND;
+    let length = rng.between(1, 8) * SECOND;
     world.edits_until = world.now_ns() + length;
     world.pause_ms = *rng.pick(&[40, 300, 1_500, 4_000]).unwrap_or(&300);
     world.weather = Weather {

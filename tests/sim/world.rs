@@ -5,6 +5,7 @@
 //! Does not: decide how long to go on and what must hold then ([`super::run`], [`super::check`]).
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use fsync_agent::folder::{FolderEffect, FolderInput, NetFailure, Notice};
 use fsync_core::label::TreeKey;
@@ -22,6 +23,8 @@ use super::server::{Server, Work};
 use super::volume::{Clock, Crash};
 
 const MS: u64 = 1_000_000;
+/// Longer lines are cut in the log.
+const LINE_BYTES: usize = 400;
 
 /// How bad the world is, in so many of 1,000 cases.
 #[derive(Debug, Clone, Copy, Default)]
@@ -375,7 +378,7 @@ impl World {
                 false
             }
             Ran::Failed(error) => {
-                let line = format!("m{at} failed: {}", chain(&error));
+                let line = format!("m{at} failed: {}: {error:?}", chain(&error));
                 self.say(&line);
                 let faults = self.machines[at].files.volume().faults;
                 if faults.io == 0 {
@@ -460,7 +463,22 @@ fn chain(error: &dyn std::error::Error) -> String {
     line
 }
 
+/// Returns the beginning of what an input says; what follows is not even formatted.
 fn brief(input: &FolderInput) -> String {
-    let line = format!("{input:?}");
-    line.chars().take(400).collect()
+    let mut line = Beginning(String::new());
+    // An error means that there is enough of it.
+    drop(write!(line, "{input:?}"));
+    line.0
+}
+
+struct Beginning(String);
+
+impl Write for Beginning {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        self.0.push_str(part);
+        match self.0.len() < LINE_BYTES {
+            true => Ok(()),
+            false => Err(std::fmt::Error),
+        }
+    }
 }

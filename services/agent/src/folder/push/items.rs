@@ -59,6 +59,8 @@ impl Sources {
         let mut elsewhere = BTreeMap::new();
         let mut by_content: Option<HashMap<ObjectId, RelPath>> = None;
         for file in files {
+            // What is sent is told apart from the old version's chunks: its list must be at hand by then.
+            old_chunks(nodes, file)?;
             let wanted = file.now.content.id();
             let there = tree::lookup(nodes, folder, &file.path)?;
             if there.is_some_and(|entry| entry.id() == wanted) {
@@ -153,13 +155,7 @@ fn chunk_items(
     path: &RelPath,
     add: &mut dyn FnMut(SourceItem),
 ) -> Result<(), FolderError> {
-    let old: HashSet<ObjectId> = match file.was {
-        Some(was) if matches!(was.content, Content::List(_)) => {
-            let runs = filelist::read_file(nodes, &was.content, was.size)?;
-            runs.iter().filter_map(chunk_of).map(|(id, _)| id).collect()
-        }
-        _ => HashSet::new(),
-    };
+    let old = old_chunks(nodes, file)?;
     let mut offset = 0;
     for run in filelist::read_file(nodes, &file.now.content, file.now.size)? {
         if let Some((id, bytes)) = chunk_of(&run)
@@ -176,6 +172,14 @@ fn chunk_items(
         offset += run.bytes();
     }
     Ok(())
+}
+
+fn old_chunks(nodes: &dyn Nodes, file: &ChangedFile) -> Result<HashSet<ObjectId>, NodesError> {
+    let Some(was) = file.was.filter(|was| matches!(was.content, Content::List(_))) else {
+        return Ok(HashSet::new());
+    };
+    let runs = filelist::read_file(nodes, &was.content, was.size)?;
+    Ok(runs.iter().filter_map(chunk_of).map(|(id, _)| id).collect())
 }
 
 fn chunk_of(run: &Run) -> Option<(ObjectId, u64)> {
