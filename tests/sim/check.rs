@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fsync_core::exception::Exception;
 use fsync_core::filelist;
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::node::{Entry, Node, Run};
@@ -45,13 +46,18 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
         };
         audit(folder).map_err(|e| format!("I17 index: {}: {e}", machine.name))?;
         let status = folder.status().map_err(|e| e.to_string())?;
-        if let Some((path, why)) = status.exceptions.first() {
+        let (old, wrong): (Vec<_>, Vec<_>) = status
+            .exceptions
+            .into_iter()
+            .partition(|(_, why)| *why == Exception::LocalOnly);
+        if let Some((path, why)) = wrong.first() {
             return Err(format!(
                 "I2 convergence: {} excepts {path}: {why:?}",
                 machine.name
             ));
         }
-        let picture = disk_picture(&machine.files.volume());
+        let mut picture = disk_picture(&machine.files.volume());
+        picture.retain(|path, _| old.iter().all(|(there, _)| there != path));
         same(&head, &picture).map_err(|e| format!("I2 convergence: {} {e}", machine.name))?;
     }
     check_loss(world, &head)?;

@@ -53,7 +53,7 @@ pub enum Input {
         head: Option<Head>,
         /// Whether the agent's base is in its lineage, if the server said so.
         base_known: Option<bool>,
-        /// Whether it answers a `subscribe`: then it is believed whatever was known before.
+        /// Whether it answers a `subscribe`.
         is_answer: bool,
     },
     /// The watcher saw changes.
@@ -345,12 +345,13 @@ impl Engine {
         effects.push(Effect::Subscribe);
     }
 
-    /// Believes a head if it is the first one, of another epoch, or later in the same one.
+    /// Believes a head if it is the connection's first one, of another epoch, or later in the same one.
     fn observe(&mut self, head: Option<Head>, is_answer: bool) {
         let is_news = match (self.head.flatten(), head) {
             (Some(old), Some(new)) => old.epoch != new.epoch || old.seq < new.seq,
             (None, new) => self.head.is_none() || new.is_some(),
-            (Some(_), None) => is_answer,
+            // On one connection a tree that had a head has one: the answer is older than what came meanwhile.
+            (Some(_), None) => false,
         };
         if is_news {
             self.head = Some(head);

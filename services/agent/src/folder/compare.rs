@@ -4,6 +4,7 @@
 //! version wins without a copy, and where the head deleted the path the file stays on this disk only, as an exception.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use fsync_core::compare::{self, Comparison, Sides};
 use fsync_core::engine::changes::Scope;
@@ -21,6 +22,8 @@ use super::{FetchRequest, Folder, FolderEffect, FolderError, Notice, Now};
 use crate::scan::{self, Look, RootCheck, ScanError};
 use crate::state::{Durability, Roots};
 
+/// Pause before a tree is asked for again that has no head though it had one.
+const NO_HEAD_PAUSE: Duration = Duration::from_secs(2);
 /// Versions in one question about the past.
 const KNOWN_MAX: usize = 1000;
 
@@ -135,6 +138,10 @@ impl Folder {
         out: &mut Vec<FolderEffect>,
     ) -> Result<Compared, FolderError> {
         let base = self.parts.state.snapshot()?.base()?;
+        if head.is_none() && base.is_some() {
+            // Not what the service said of the base before: an old answer, or a loss that it will tell of by the base.
+            return Ok(Compared::Wait(now.moment.after(NO_HEAD_PAUSE)));
+        }
         let (head_root, is_approved) = match head.map(|head| (head, self.head.get(&head))) {
             None => (self.empty, false),
             Some((_, Some(known))) => (known.root, known.is_approved),
