@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fsync_agent::folder::Folder;
 use fsync_core::exception::Exception;
 use fsync_core::filelist;
 use fsync_core::id::{ObjectId, ObjectKind};
@@ -58,7 +59,10 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
         }
         let mut picture = disk_picture(&machine.files.volume());
         picture.retain(|path, _| old.iter().all(|(there, _)| there != path));
-        same(&head, &picture).map_err(|e| format!("I2 convergence: {} {e}", machine.name))?;
+        same(&head, &picture).map_err(|(path, e)| {
+            let knows = knows(folder, &path).unwrap_or_else(|e| e.to_string());
+            format!("I2 convergence: {} {e}; {knows}", machine.name)
+        })?;
     }
     check_loss(world, &head)?;
     for (path, thing) in &head {
@@ -116,15 +120,31 @@ fn holds(volume: &Volume, dir: Ino, wanted: &ObjectId) -> bool {
     }
 }
 
-fn same(head: &Picture, disk: &Picture) -> Result<(), String> {
+/// Returns what an agent knows of a path.
+fn knows(folder: &Folder, path: &RelPath) -> Result<String, NodesError> {
+    let state = &*folder.parts().state;
+    let roots = state.snapshot().and_then(|s| s.roots());
+    let roots = roots.map_err(|e| NodesError::Store(e.to_string()))?;
+    let working = tree::lookup(state, &roots.working, path)?;
+    let synced = tree::lookup(state, &roots.synced, path)?;
+    Ok(format!("its trees have {working:?} and {synced:?}"))
+}
+
+fn same(head: &Picture, disk: &Picture) -> Result<(), (RelPath, String)> {
     for (path, thing) in head {
         match disk.get(path) {
             Some(there) if there == thing => {}
-            there => return Err(format!("has {there:?} at {path}, the head has {thing:?}")),
+            there => {
+                let line = format!("has {there:?} at {path}, the head has {thing:?}");
+                return Err((path.clone(), line));
+            }
         }
     }
     match disk.iter().find(|(path, _)| !head.contains_key(*path)) {
-        Some((path, thing)) => Err(format!("has {thing:?} at {path}, the head has nothing")),
+        Some((path, thing)) => {
+            let line = format!("has {thing:?} at {path}, the head has nothing");
+            Err((path.clone(), line))
+        }
         None => Ok(()),
     }
 }

@@ -101,7 +101,10 @@ pub enum Input {
         is_sound: bool,
     },
     /// The user decided about a hold, or asked for something that changes exceptions.
-    Decided,
+    Decided {
+        /// Paths that were excepted: what happened there meanwhile is not known.
+        released: Vec<RelPath>,
+    },
     /// The user waits until all is in step.
     Flush(u64),
     /// Time passed.
@@ -311,7 +314,12 @@ impl Engine {
             }
             Input::Failed(failure) => self.failed(failure, now),
             Input::Root { is_sound } => self.root(is_sound, now),
-            Input::Decided => self.is_compare_due = true,
+            Input::Decided { released } => {
+                self.is_compare_due = true;
+                released
+                    .into_iter()
+                    .for_each(|path| self.changes.stale(path, now));
+            }
             Input::Flush(id) => self.flush(id, now, effects),
             Input::Tick => {}
         }

@@ -119,6 +119,7 @@ impl Folder {
     }
 
     fn hold(&mut self, paths: &[RelPath]) -> Result<(), FolderError> {
+        tracing::debug!(?paths, "deletes are held");
         self.parts.state.update(Durability::Lazy, |tx| {
             paths
                 .iter()
@@ -134,18 +135,18 @@ impl Folder {
             self.root_check = RootCheck::Accept;
             return Ok(Input::Root { is_sound: true });
         }
-        self.release()?;
+        let released = self.release()?;
         self.holds.is_approved = true;
-        Ok(Input::Decided)
+        Ok(Input::Decided { released })
     }
 
     /// Refuses the held deletes.
     pub(super) fn reject(&mut self) -> Result<Input, FolderError> {
         let released = self.release()?;
-        let edits: Edits = released.into_iter().map(|path| (path, None)).collect();
+        let edits: Edits = released.iter().map(|path| (path.clone(), None)).collect();
         self.edit_synced(&edits)?;
         self.is_durable = false;
-        Ok(Input::Decided)
+        Ok(Input::Decided { released })
     }
 
     /// Returns the news that deletes are held since before this start.

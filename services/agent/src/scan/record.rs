@@ -184,6 +184,7 @@ impl<'a> Recorder<'a> {
 
     /// Ends an exception: the path is merged without an ancestor from now on.
     fn end(&mut self, step: &mut Step<'_, '_, 'a>, path: &RelPath) -> Result<(), ScanError> {
+        tracing::debug!(?path, "an exception ends");
         step.tx.set_exception(path, None)?;
         step.edits.set_synced(path, None);
         step.edits.set_working(path, None);

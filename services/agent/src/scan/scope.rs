@@ -1,14 +1,14 @@
 //! From a scope to the first jobs of a scan.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use fsync_core::path::{Name, RelPath};
 
 use super::workers::{Dir, Job};
 use super::{Look, ScanError, Scope};
-use crate::files::Files;
+use crate::files::{Files, Place};
 use crate::rules::{self, Rules};
-use crate::state::{DirNo, Snapshot};
+use crate::state::{DirNo, Row, Snapshot};
 
 /// Where a scan begins.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) fn plan(
             path: RelPath::root(),
             is_deep: true,
         }],
-        Scope::Paths(looks) => widen(snapshot, looks)?,
+        Scope::Paths(looks) => widen(files, snapshot, looks)?,
     };
     let mut names: BTreeMap<RelPath, Vec<(Name, bool)>> = BTreeMap::new();
     let mut jobs = Vec::new();
@@ -57,9 +57,13 @@ pub(super) fn plan(
     })
 }
 
-/// Widens each path to the first directory on its way that the index does not know, drops doubles and what a deep look
+/// Widens each path to the first directory on its way that index and disk do not both have, drops doubles and what a deep look
 /// covers. A changed rule file means all of its directory.
-fn widen(snapshot: &Snapshot, looks: &[Look]) -> Result<Vec<Look>, ScanError> {
+fn widen(files: &dyn Files, snapshot: &Snapshot, looks: &[Look]) -> Result<Vec<Look>, ScanError> {
+    let mut standing = Standing {
+        files,
+        seen: HashMap::new(),
+    };
     let mut wide: BTreeMap<RelPath, bool> = BTreeMap::new();
     for look in looks {
         let mut look = look.clone();
@@ -71,7 +75,7 @@ fn widen(snapshot: &Snapshot, looks: &[Look]) -> Result<Vec<Look>, ScanError> {
                 is_deep: true,
             };
         }
-        let known = first_unknown(snapshot, &look.path)?;
+        let known = first_unknown(snapshot, &mut standing, &look.path)?;
         // The root is always listed whole: its own path tells nothing.
         let is_deep = look.is_deep || known != look.path || known.is_root();
         *wide.entry(known).or_default() |= is_deep;
@@ -98,14 +102,39 @@ fn widen(snapshot: &Snapshot, looks: &[Look]) -> Result<Vec<Look>, ScanError> {
         .collect())
 }
 
-fn first_unknown(snapshot: &Snapshot, path: &RelPath) -> Result<RelPath, ScanError> {
+/// The directories of the index that were compared with the disk.
+struct Standing<'a> {
+    files: &'a dyn Files,
+    seen: HashMap<DirNo, bool>,
+}
+
+impl Standing<'_> {
+    /// Returns whether a directory still stands where the index has it. One that was moved away takes its rows along:
+    /// what is missing at its old place is not deleted.
+    fn holds(&mut self, no: DirNo, path: &RelPath, row: &Row) -> Result<bool, ScanError> {
+        if let Some(holds) = self.seen.get(&no) {
+            return Ok(*holds);
+        }
+        let stat = self.files.stat(Place::Tree(path))?;
+        let holds = stat.is_some_and(|stat| row.is_unchanged(&stat));
+        self.seen.insert(no, holds);
+        Ok(holds)
+    }
+}
+
+fn first_unknown(
+    snapshot: &Snapshot,
+    standing: &mut Standing<'_>,
+    path: &RelPath,
+) -> Result<RelPath, ScanError> {
     let mut dir = DirNo::ROOT;
     let mut at = RelPath::root();
     for name in path.names() {
         at = at.join(&name);
-        match snapshot.row(dir, &name)?.and_then(|row| row.dir()) {
-            Some(no) => dir = no,
-            None => break,
+        let row = snapshot.row(dir, &name)?;
+        match row.and_then(|row| row.dir().map(|no| (no, row))) {
+            Some((no, row)) if standing.holds(no, &at, &row)? => dir = no,
+            _ => break,
         }
     }
     Ok(at)

@@ -113,7 +113,7 @@ impl Changes {
 
     /// Asks for a scan of a path that was not as expected, with all below; of everything for the root.
     pub fn stale(&mut self, path: RelPath, now: Moment) {
-        if path.is_root() {
+        if path.is_root() || self.waiting.len() >= PATHS_MAX {
             return self.everything(now);
         }
         let waiting = Waiting {

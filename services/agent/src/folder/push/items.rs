@@ -175,7 +175,10 @@ fn chunk_items(
 }
 
 fn old_chunks(nodes: &dyn Nodes, file: &ChangedFile) -> Result<HashSet<ObjectId>, NodesError> {
-    let Some(was) = file.was.filter(|was| matches!(was.content, Content::List(_))) else {
+    let Some(was) = file
+        .was
+        .filter(|was| matches!(was.content, Content::List(_)))
+    else {
         return Ok(HashSet::new());
     };
     let runs = filelist::read_file(nodes, &was.content, was.size)?;

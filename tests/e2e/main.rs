@@ -1,0 +1,10 @@
+//! The product as its users have it: real binaries, real folders, real sockets.
+//!
+//! `long` runs on real trees and takes minutes; `tests/run --quick` leaves it out.
+
+mod bad_input;
+mod demo;
+mod in_step;
+mod long;
+mod restarts;
+mod verbs;

@@ -1,0 +1,155 @@
+//! The agent's verbs on a running agent.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+use fsync_tests::folder::write;
+use fsync_tests::{Agent, System, wait};
+use serde_json::Value;
+
+fn json(agent: &Agent, verb: &str, args: &[&str]) -> Result<Value> {
+    let all: Vec<&str> = args.iter().copied().chain(["--json"]).collect();
+    let finished = agent.verb(verb, &all)?;
+    serde_json::from_str(&finished.stdout).with_context(|| format!("{finished:?}"))
+}
+
+#[test]
+fn status_tells_how_the_folder_stands() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let mut a = system.agent("a", &server)?;
+    write(&a.root, "f", "1")?;
+    a.flush()?;
+    let status = json(&a, "status", &[])?;
+    assert_eq!(status["state"], "in-step", "{status}");
+    assert_eq!(
+        (&status["tree"], &status["agent"]),
+        (&"default/docs".into(), &"a".into())
+    );
+    let text = a.verb("status", &[])?.success()?;
+    assert!(
+        text.contains("default/docs") && text.contains("connected"),
+        "{text}"
+    );
+    assert!(a.process.stop()?.success());
+    assert_eq!(json(&a, "status", &[])?["state"], "stopped");
+    Ok(())
+}
+
+#[test]
+fn history_is_listed_and_brought_back() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    for text in ["one", "two"] {
+        write(&a.root, "f", text)?;
+        a.flush()?;
+    }
+    let log = json(&a, "log", &[])?;
+    let items = log
+        .as_array()
+        .or_else(|| log["items"].as_array())
+        .context("a list")?;
+    assert_eq!(items.len(), 2, "{log}");
+    a.verb("restore", &["--path", "f"])?.success()?;
+    wait::until_true("the first version is back", wait::PATIENCE, || {
+        fs::read_to_string(a.root.join("f")).is_ok_and(|text| text == "one")
+    })?;
+    fs::remove_file(a.root.join("f"))?;
+    a.flush()?;
+    a.verb("restore", &["--path", "f"])?.success()?;
+    wait::until_true("the deleted file is back", wait::PATIENCE, || {
+        a.root.join("f").exists()
+    })
+}
+
+#[test]
+fn conflict_copies_are_listed() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    write(&system.folder("a")?, "f", "a")?;
+    write(&system.folder("b")?, "f", "b")?;
+    system.once("a", &server.url, &[])?.success()?;
+    let b = system.agent("b", &server)?;
+    b.flush()?;
+    let list = json(&b, "conflicts", &[])?;
+    let items = list
+        .as_array()
+        .or_else(|| list["items"].as_array())
+        .context("a list")?;
+    assert_eq!(items.len(), 1, "{list}");
+    assert_eq!(items[0]["path"], "f");
+    Ok(())
+}
+
+/// Fills a folder, lets both be in step, and deletes everything in the first.
+fn delete_all(system: &System, a: &Agent) -> Result<()> {
+    for n in 0..80 {
+        write(&a.root, &format!("d/{n}"), n.to_string())?;
+    }
+    write(&a.root, "one more", "so that the root is not empty")?;
+    system.in_step("a", "b")?;
+    fs::remove_dir_all(a.root.join("d"))?;
+    Ok(())
+}
+
+fn until_state(agent: &Agent, state: &str) -> Result<()> {
+    wait::until_true(&format!("the state is {state}"), wait::PATIENCE, || {
+        json(agent, "status", &[]).is_ok_and(|status| status["state"] == state)
+    })
+}
+
+#[test]
+fn a_mass_delete_waits_for_approval_and_then_happens() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    let b = system.agent("b", &server)?;
+    delete_all(&system, &a)?;
+    until_state(&a, "held")?;
+    assert_eq!(a.verb("status", &[])?.code, Some(2));
+    write(&a.root, "other work", "goes on")?;
+    wait::until_true("the rest flows", wait::PATIENCE, || {
+        b.root.join("other work").exists()
+    })?;
+    assert!(b.root.join("d/7").exists());
+    a.verb("approve", &[])?.success()?;
+    system.in_step("a", "b")?;
+    assert!(!b.root.join("d/7").exists());
+    Ok(())
+}
+
+#[test]
+fn a_mass_delete_that_is_rejected_is_taken_back() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    let b = system.agent("b", &server)?;
+    delete_all(&system, &a)?;
+    until_state(&a, "held")?;
+    a.verb("reject", &[])?.success()?;
+    wait::until_true("the files are back", wait::PATIENCE, || {
+        a.root.join("d/7").exists()
+    })?;
+    system.in_step("a", "b")?;
+    assert!(b.root.join("d/7").exists());
+    Ok(())
+}
+
+#[test]
+fn an_emptied_root_is_never_taken_for_a_delete() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    let b = system.agent("b", &server)?;
+    write(&a.root, "f", "1")?;
+    system.in_step("a", "b")?;
+    let away = system.path("away");
+    fs::rename(&a.root, &away)?;
+    fs::create_dir(&a.root)?;
+    write(&b.root, "g", "2")?;
+    b.flush()?;
+    assert!(b.root.join("f").exists());
+    assert_eq!(fs::read_dir(&a.root)?.count(), 0);
+    Ok(())
+}
