@@ -142,7 +142,7 @@ fn a_first_contact_is_a_union_without_deletes() -> Result<()> {
     write(&root, "only-b", "2")?;
     let _b = system.agent("b", &server)?;
     system.in_step("a", "b")?;
-    let wanted = ["only-a", "only-b", "same"].map(Into::into);
+    let wanted = ["only-a", "only-b", "same"].map(std::path::PathBuf::from);
     wait::until_true("three files in both", wait::PATIENCE, || {
         folder::list(&root).is_ok_and(|all| all.into_keys().eq(wanted.clone()))
     })

@@ -33,6 +33,10 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// Makes a [`DecodeError::Malformed`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "callers hand over errors that they are done with"
+    )]
     pub fn malformed(what: &'static str, reason: impl ToString) -> Self {
         Self::Malformed {
             what,

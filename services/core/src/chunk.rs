@@ -15,6 +15,10 @@ use crate::limits::{
 };
 use crate::node::Run;
 
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a block is far smaller than any address space"
+)]
 const BLOCK: usize = HOLE_BLOCK_BYTES as usize;
 
 /// Receives the runs of a file in order, with the bytes of each chunk.
@@ -74,7 +78,7 @@ impl Chunker {
 
     /// Takes `bytes` zeros that need not be read, as a sparse file's hole.
     pub fn push_zeros(&mut self, mut bytes: u64, sink: &mut impl RunSink) {
-        const ZEROS: [u8; BLOCK] = [0; BLOCK];
+        static ZEROS: [u8; BLOCK] = [0; BLOCK];
         while bytes > 0 {
             if !self.is_whole && self.block.is_empty() && bytes >= HOLE_BLOCK_BYTES {
                 let blocks = bytes - bytes % HOLE_BLOCK_BYTES;

@@ -232,7 +232,7 @@ fn mask(
 pub fn count_files(nodes: &dyn Nodes, root: &ObjectId) -> Result<u64, NodesError> {
     let mut count = 0;
     tree::walk(nodes, root, &mut |_, entry| {
-        count += u64::from(!matches!(entry, Entry::Dir(_)))
+        count += u64::from(!matches!(entry, Entry::Dir(_)));
     })?;
     Ok(count)
 }

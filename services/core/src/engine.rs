@@ -208,6 +208,10 @@ fn backoff(failures: u32) -> Duration {
 
 /// See the module's head.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is one independent fact of the state machine"
+)]
 pub struct Engine {
     changes: Changes,
     job: Option<Job>,
@@ -292,37 +296,35 @@ impl Engine {
             }
             Input::PushImpossible { stale } => {
                 self.has_pending = false;
-                stale
-                    .into_iter()
-                    .for_each(|path| self.changes.stale(path, now));
+                self.look_at(stale, now);
                 self.failed(Failure::Retry(Duration::ZERO), now);
             }
             Input::Applied { stale } => {
                 self.applied_last = true;
                 self.pace_stale(!stale.is_empty(), now);
                 // At once, whatever window the path waits in: until it is scanned the same step would fail again and again.
-                stale
-                    .into_iter()
-                    .for_each(|path| self.changes.stale(path, now));
+                self.look_at(stale, now);
                 self.done();
             }
             Input::ApplyInterrupted { stale, pause } => {
-                stale
-                    .into_iter()
-                    .for_each(|path| self.changes.stale(path, now));
+                self.look_at(stale, now);
                 self.failed(Failure::Retry(pause), now);
             }
             Input::Failed(failure) => self.failed(failure, now),
             Input::Root { is_sound } => self.root(is_sound, now),
             Input::Decided { released } => {
                 self.is_compare_due = true;
-                released
-                    .into_iter()
-                    .for_each(|path| self.changes.stale(path, now));
+                self.look_at(released, now);
             }
             Input::Flush(id) => self.flush(id, now, effects),
             Input::Tick => {}
         }
+    }
+
+    fn look_at(&mut self, paths: Vec<RelPath>, now: Moment) {
+        paths
+            .into_iter()
+            .for_each(|path| self.changes.stale(path, now));
     }
 
     /// Steps that find the folder changed again and again wait longer and longer, as for a file that is written all the time.

@@ -50,6 +50,7 @@ pub struct Answers {
     pub head: Option<Option<HeadState>>,
     /// Revisions; `None` if not in the lineage.
     pub revisions: Vec<(RevisionId, Option<Stored>)>,
+    #[expect(clippy::type_complexity, reason = "a question and its answer")]
     /// Objects; `None` if neither complete for the tree nor in the session.
     pub held: Vec<((Option<UploadId>, ObjectId), Option<Held>)>,
     /// Nodes; `None` if the store does not have them.

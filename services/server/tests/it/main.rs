@@ -1,5 +1,10 @@
 //! The server from outside: real requests and sockets against a server on a free port.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on may end where it stands"
+)]
+
 mod agent;
 mod contract;
 mod gc;
