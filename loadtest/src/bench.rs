@@ -28,6 +28,7 @@ const CLASS: &str = "durable: every acknowledged change is on the disk of the se
 
 /// Flags of `bench`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Args {
     /// Which scenarios: s1 save latency, s2 many small files, s4 large files, s5 bursts, s6 restart
     #[arg(
@@ -90,6 +91,7 @@ pub(crate) struct Verdict {
 
 /// What every scenario needs.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Bench<'a> {
     dir: &'a Path,
     server: PathBuf,

@@ -56,7 +56,7 @@ impl Machine {
 /// # Errors
 /// If the system does not say.
 pub(crate) fn is_in_memory(dir: &Path) -> Result<bool> {
-    Ok(i64::try_from(statfs(dir)?.f_type)? == TMPFS)
+    Ok(statfs(dir)?.f_type == TMPFS)
 }
 
 fn word_after(path: &str, name: &str) -> Result<String> {

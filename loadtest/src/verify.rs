@@ -28,11 +28,8 @@ pub(crate) fn equal(left: &Path, right: &Path) -> Result<u64> {
         is_root = false;
         let missing = ours.keys().find(|name| !theirs.contains_key(*name));
         let surplus = theirs.keys().find(|name| !ours.contains_key(*name));
-        for (name, dir) in missing
-            .map(|n| (n, &left))
-            .into_iter()
-            .chain(surplus.map(|n| (n, &right)))
-        {
+        let alone = missing.map(|name| (name, &left));
+        if let Some((name, dir)) = alone.or(surplus.map(|name| (name, &right))) {
             bail!("only one folder has {}", dir.join(name).display());
         }
         for (name, ours) in &ours {

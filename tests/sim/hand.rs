@@ -126,7 +126,7 @@ impl Hand {
             _ => self.rng.below(40),
         };
         while (bytes.len() as u64) < more {
-            bytes.extend_from_slice(&self.rng.next().to_le_bytes());
+            bytes.extend_from_slice(&self.rng.draw().to_le_bytes());
         }
         bytes
     }

@@ -168,7 +168,7 @@ impl World {
         pack: (&[u8], Vec<fsync_core::pack::Object>),
         upload: Option<UploadId>,
     ) {
-        let (entropy, now) = (self.rng.next(), self.server_now());
+        let (entropy, now) = (self.rng.draw(), self.server_now());
         match self.server.push(pack, upload, entropy, now) {
             Ok((ticket, todo)) => {
                 if !is_double {
@@ -278,7 +278,7 @@ impl World {
                 let input = match self.rng.chance(self.weather.loss / 2) {
                     true => subscribe::Input::Refused(socket, frame),
                     false => {
-                        self.deliver(socket, frame);
+                        self.deliver(socket, &frame);
                         subscribe::Input::Taken(socket)
                     }
                 };
@@ -293,7 +293,7 @@ impl World {
         }
     }
 
-    fn deliver(&mut self, socket: SocketNo, frame: Frame) {
+    fn deliver(&mut self, socket: SocketNo, frame: &Frame) {
         let Some(at) = self.sockets.get(&socket).copied() else {
             return;
         };
@@ -302,7 +302,7 @@ impl World {
         }
         let copies = 1 + u64::from(self.rng.chance(self.weather.doubles));
         for _ in 0..copies {
-            for input in inputs_of(&frame) {
+            for input in inputs_of(frame) {
                 let event = Event::Head(at, socket, Box::new(input));
                 self.within_ms(0, self.weather.delay_ms, event);
             }

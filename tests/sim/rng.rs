@@ -10,12 +10,12 @@ impl Rng {
     /// Starts the stream of a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = Self(seed ^ 0x5851_f42d_4c95_7f2d);
-        rng.next();
+        rng.draw();
         rng
     }
 
     /// Returns the next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -25,7 +25,7 @@ impl Rng {
 
     /// Returns a number below `end`; 0 for 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        if end == 0 { 0 } else { self.next() % end }
+        if end == 0 { 0 } else { self.draw() % end }
     }
 
     /// Returns a number from `low` to `high`, both included.
@@ -46,6 +46,6 @@ impl Rng {
 
     /// Returns a stream of its own, so that what it is used for does not shift this one.
     pub fn split(&mut self) -> Self {
-        Self::new(self.next())
+        Self::new(self.draw())
     }
 }

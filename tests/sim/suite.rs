@@ -2,7 +2,8 @@
 
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that cannot go on may end where it stands"
+    clippy::print_stdout,
+    reason = "a test that cannot go on may end where it stands, and says where that is"
 )]
 
 mod contract;

@@ -91,6 +91,10 @@ pub struct Volume {
     busy_until: i64,
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers hand over places and names alike"
+)]
 pub(super) fn fail(op: &'static str, path: impl ToString, problem: Problem) -> FilesError {
     FilesError {
         op,

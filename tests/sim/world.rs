@@ -467,7 +467,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 fn brief(input: &FolderInput) -> String {
     let mut line = Beginning(String::new());
     // An error means that there is enough of it.
-    drop(write!(line, "{input:?}"));
+    let _enough = write!(line, "{input:?}").is_err();
     line.0
 }
 

@@ -107,7 +107,7 @@ fn measure_fill(
     samples.add_seconds(format!("{prefix}fill"), took);
     samples.add(format!("{prefix}files/s"), files / took.as_secs_f64());
     let mut cpu = |name: &str, seconds: f64| {
-        samples.add(format!("{prefix}cpu {name}"), seconds * 1e3 / files)
+        samples.add(format!("{prefix}cpu {name}"), seconds * 1e3 / files);
     };
     let server = filled[1].cpu_seconds - uploaded[1].cpu_seconds;
     let waiting = filled[0].cpu_seconds - uploaded[0].cpu_seconds;

@@ -113,6 +113,7 @@ fn idle(
     std::thread::sleep(SETTLE);
     let start = Instant::now();
     let before = [Activity::of(ids[0].1)?, Activity::of(ids[1].1)?];
+    // Not to wait for anything: this time is what is measured.
     std::thread::sleep(Duration::from_secs(bench.size(20, 5)));
     for ((name, id), before) in ids.into_iter().zip(before) {
         let (after, seconds) = (Activity::of(id)?, start.elapsed().as_secs_f64());

@@ -224,15 +224,3 @@ fn mask(
     }
     tree::edit(overlay, &sides.working, &edits)
 }
-
-/// Returns the number of files and links in a tree.
-///
-/// # Errors
-/// [`NodesError`] of the walk.
-pub fn count_files(nodes: &dyn Nodes, root: &ObjectId) -> Result<u64, NodesError> {
-    let mut count = 0;
-    tree::walk(nodes, root, &mut |_, entry| {
-        count += u64::from(!matches!(entry, Entry::Dir(_)));
-    })?;
-    Ok(count)
-}

@@ -139,7 +139,7 @@ pub async fn rebuild_index(store: &Store) -> Result<(), ServiceError> {
                         .await?;
                 }
                 Err(e) => {
-                    error!(%tenant, pack = %stored.pack, error = %e, "a pack was not indexed")
+                    error!(%tenant, pack = %stored.pack, error = %e, "a pack was not indexed");
                 }
             }
         }

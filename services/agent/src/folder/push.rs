@@ -201,7 +201,7 @@ impl Folder {
             bulk: Vec::new(),
         };
         // Nodes are counted at their largest, so that one pack always holds what is sent inline.
-        if total as usize <= INLINE_BYTES
+        if total <= INLINE_BYTES as u64
             || items.iter().all(|item| item.at.is_none()) && items.len() < 256
         {
             for item in &items {

@@ -60,7 +60,7 @@ async fn try_restore(
             files = with_nodes(&net.http, &mut nodes, |nodes| {
                 let mut found = Vec::new();
                 tree::walk(nodes, &root, &mut |tail, entry| {
-                    found.push((path.concat(tail), *entry))
+                    found.push((path.concat(tail), *entry));
                 })?;
                 Ok(found)
             })

@@ -407,19 +407,7 @@ impl Walk<'_> {
             };
             match &*node {
                 Node::DirInner(_, children) => {
-                    let mut at = before;
-                    for (end, child) in children {
-                        let part = OldPart {
-                            after: at.replace(end.clone()),
-                            last: Some(end.clone()),
-                            id: *child,
-                        };
-                        if part.after.as_ref().is_none_or(|a| a < last)
-                            && after.is_none_or(|a| end > a)
-                        {
-                            parts.push(part);
-                        }
-                    }
+                    parts.extend(children_within(before, children, (after, last)));
                 }
                 _ => parts.push(OldPart {
                     after: before,
@@ -447,19 +435,36 @@ impl Walk<'_> {
             match &*node {
                 Node::DirLeaf(items) => entries.extend(items.iter().cloned()),
                 Node::DirInner(_, children) => {
-                    let mut before: Option<&Name> = None;
-                    for (end, child) in children {
-                        if end >= first && before.is_none_or(|b| b < last) {
-                            old.push((None, *child));
-                        }
-                        before = Some(end);
-                    }
+                    // A child holds the names up to its end, from that of the one before.
+                    let ends_before = |name: &Name| children.partition_point(|(end, _)| end < name);
+                    let until = children.len().min(ends_before(last) + 1);
+                    let within = children.get(ends_before(first)..until).unwrap_or_default();
+                    old.extend(within.iter().map(|(_, child)| (None, *child)));
                 }
                 _ => return Err(format!("node {id} is no directory")),
             }
         }
         Ok(is_whole.then_some(entries))
     }
+}
+
+/// Returns the children of an inner node that hold names after `after` and not all beyond `last`.
+fn children_within<'c>(
+    before: Option<Name>,
+    children: &'c [(Name, ObjectId)],
+    (after, last): (Option<&'c Name>, &'c Name),
+) -> impl Iterator<Item = OldPart> + 'c {
+    let mut at = before;
+    let part = move |(end, id): &(Name, ObjectId)| OldPart {
+        after: at.replace(end.clone()),
+        last: Some(end.clone()),
+        id: *id,
+    };
+    let is_within = move |part: &OldPart| {
+        part.after.as_ref().is_none_or(|a| a < last)
+            && after.is_none_or(|a| part.last.as_ref().is_some_and(|end| end > a))
+    };
+    children.iter().map(part).filter(is_within)
 }
 
 /// A part of the parent's directory: the names after `after` up to `last`.

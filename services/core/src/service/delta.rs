@@ -80,12 +80,11 @@ impl Walk<'_> {
                     .ok()
                     .map(|at| new_entries[at].1);
                 self.had.insert(entry.id());
-                if let Entry::Dir(dir) = entry {
-                    let now = now.and_then(|e| e.as_dir());
-                    if now != Some(*dir) {
-                        self.had.remove(dir);
-                        pairs.push((*dir, now));
-                    }
+                let Entry::Dir(dir) = entry else { continue };
+                let now = now.and_then(|e| e.as_dir());
+                if now != Some(*dir) {
+                    self.had.remove(dir);
+                    pairs.push((*dir, now));
                 }
             }
         }

@@ -74,12 +74,8 @@ impl Known {
                     continue;
                 };
                 let Some(entry) = entry else { continue };
-                for (id, index) in &self.steps[*step].wanted {
-                    if *id == entry.id() && !self.found[*index] {
-                        self.found[*index] = true;
-                        self.open -= 1;
-                    }
-                }
+                let wanted = &self.steps[*step].wanted;
+                self.open -= mark(wanted, &entry.id(), &mut self.found);
                 if let Some(child) = entry.as_dir() {
                     stack.push((child, *step));
                 }
@@ -98,4 +94,11 @@ impl Known {
     pub fn into_found(self) -> Vec<bool> {
         self.found
     }
+}
+
+/// Marks what is wanted here and is `id` as found; returns how many were not found before.
+fn mark(wanted: &[(ObjectId, usize)], id: &ObjectId, found: &mut [bool]) -> usize {
+    let here = wanted.iter().filter(|(wanted, _)| wanted == id);
+    here.filter(|(_, index)| !std::mem::replace(&mut found[*index], true))
+        .count()
 }

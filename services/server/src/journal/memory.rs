@@ -25,10 +25,7 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T: Send>(&self, work: impl FnOnce(&mut Ledger) -> T) -> Answer<'_, T>
-    where
-        T: 'static,
-    {
+    fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Ledger) -> T) -> Answer<'_, T> {
         let result = work(&mut self.lock());
         Box::pin(std::future::ready(Ok(result)))
     }

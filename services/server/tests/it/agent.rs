@@ -294,7 +294,7 @@ fn read(have: &BTreeMap<ObjectId, Object>, root: ObjectId) -> Files {
     }
     let mut found = Vec::new();
     tree::walk(&nodes, &root, &mut |path, entry| {
-        found.push((path.clone(), *entry))
+        found.push((path.clone(), *entry));
     })
     .unwrap();
     let mut files = Files::new();
@@ -308,7 +308,7 @@ fn read(have: &BTreeMap<ObjectId, Object>, root: ObjectId) -> Files {
             match run {
                 Run::Chunk { id, .. } => bytes.extend_from_slice(&have[&id].bytes),
                 Run::Hole { bytes: hole } => {
-                    bytes.resize(bytes.len() + usize::try_from(hole).unwrap(), 0)
+                    bytes.resize(bytes.len() + usize::try_from(hole).unwrap(), 0);
                 }
             }
         }

@@ -230,7 +230,7 @@ async fn knowing_a_hash_gives_no_access() {
 async fn hostile_bodies_are_refused_with_a_reason() {
     let server = server().await;
     let agent = Agent::new(&server.url(), "docs", "laptop");
-    let code = |result: Result<_, ErrorBody>| result.map(|()| ()).unwrap_err().code;
+    let code = |result: Result<(), ErrorBody>| result.unwrap_err().code;
     assert_eq!(
         code(agent.post_raw("commits", b"x".to_vec()).await),
         ErrorCode::Malformed

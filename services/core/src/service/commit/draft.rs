@@ -135,7 +135,7 @@ impl<'a> Draft<'a> {
             }
             _ => None,
         };
-        self.take(push, admission, merged);
+        self.take(push, &admission, merged);
         Ok(())
     }
 
@@ -310,7 +310,7 @@ impl<'a> Draft<'a> {
         Ok(hints::along(&known, (&base, parents), &head.head.revision))
     }
 
-    fn take(&mut self, push: &Push, admission: Admission, merged: Option<Merged>) {
+    fn take(&mut self, push: &Push, admission: &Admission, merged: Option<Merged>) {
         self.keep_objects(push, &admission.visited);
         let seq = self.next_seq();
         let before = self.head.take();
