@@ -43,7 +43,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("ignore", &["fsync-agent"]),
     ("redb", &["fsync-server", "fsync-agent", "fsync-tests"]),
     ("indicatif", &["fsync-agent"]),
-    ("tracing-subscriber", &["fsync-runtime"]),
+    ("tracing-subscriber", &["fsync-runtime", "fsync-tests"]),
 ];
 
 /// One dependency as a manifest states it.

@@ -36,7 +36,8 @@ const NAMED_ONLY_BY: &[(&str, &str, &[&str])] = &[
     (
         "redb::",
         "services/server/src",
-        &["journal/redb.rs", "journal/redb/"],
+        // The wiring names our own module of that name.
+        &["journal/redb.rs", "journal/redb/", "app.rs"],
     ),
     ("tokio::spawn", "", SPAWNERS),
     ("task::spawn", "", SPAWNERS),
@@ -59,6 +60,8 @@ const AGENT_FILES: &[&str] = &[
     "files/disk/",
     "marker.rs",
     "marker/",
+    // The files that its flags name.
+    "commands/sync.rs",
     "control.rs",
     "control/",
     "state.rs",

@@ -96,7 +96,7 @@ impl StorageBackend for PlatterHandle {
 
     fn set_len(&self, length: u64) -> Result<(), Error> {
         let mut stored = locked(&self.0);
-        let length = usize::try_from(length).or_else(|_| Err(past_end()))?;
+        let length = usize::try_from(length).or(Err(past_end()))?;
         let old = stored.bytes.len();
         let cut = stored
             .bytes

@@ -36,7 +36,7 @@ use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, Ta
 pub use nodes::Sweep;
 pub use records::{Intent, Trashed};
 pub use row::{DirNo, Held, Row, Stamp};
-pub use view::{Snapshot, Tx, View};
+pub use view::{Rows, Snapshot, Tx, View};
 
 use crate::files::disk;
 use nodes::Cache;

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: every error is an `ErrorBody`; no body is read before there is room for it ([`gate`]); a tree's name is
 //! valid before anything is looked up.
-//! Place: routes are joined with the Socket.IO layer in `app.rs`; only `http*`, `error.rs` and `app.rs` know axum.
+//! Place: routes are joined with the Socket.IO layer in `app.rs`; only `http*` and `app.rs` know axum.
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
@@ -13,13 +13,14 @@ use fsync_core::label::TreeKey;
 use fsync_core::limits;
 use fsync_core::wire::{ErrorCode, PROTOCOL_VERSION, SERVICE, Version};
 
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 use crate::store::Store;
 use crate::tree::Trees;
 use gate::Gate;
 
 mod commits;
 mod delta;
+pub mod error;
 pub mod gate;
 mod head;
 mod json;

@@ -20,7 +20,6 @@ pub mod blobs;
 pub mod cli;
 mod clock;
 pub mod config;
-pub mod error;
 pub mod gc;
 pub mod http;
 pub mod journal;

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 use fsync_core::exception::Exception;
 use fsync_core::limits;
 use fsync_core::path::{Name, RelPath};
-use redb::ReadableTable;
 
 use super::ScanError;
 use super::hash::{Hashed, hash_file, hash_link};
 use super::workers::{Batch, Change, Dir, Job, Shared, ToHash};
 use crate::files::{Files, FilesError, Kind, Place, Problem, Stat};
 use crate::rules::Rules;
-use crate::state::{Bytes, DirNo, Row, View};
+use crate::state::{DirNo, Row, Rows, View};
 
 /// Files that one job reads, so that a large directory is shared among workers.
 const HASH_FILES: usize = 64;
@@ -324,7 +323,7 @@ fn excluded(rules: &Rules, path: &RelPath, stat: &Stat) -> Option<Exception> {
 }
 
 /// Returns whether a directory holds nothing that could be in the tree: only what is ignored or excepted.
-pub(crate) fn is_only_excepted<T: ReadableTable<Bytes, Bytes>>(
+pub(crate) fn is_only_excepted<T: Rows>(
     files: &dyn Files,
     view: &View<T>,
     dir: &RelPath,

@@ -76,7 +76,12 @@ fn parse_path(bytes: &[u8]) -> Result<RelPath> {
     RelPath::parse(bytes).or(Err(StateError::Damaged("path")))
 }
 
-impl<T: ReadableTable<Bytes, Bytes>> View<T> {
+/// A table that can be read, in a transaction or a snapshot.
+pub trait Rows: ReadableTable<Bytes, Bytes> {}
+
+impl<T: ReadableTable<Bytes, Bytes>> Rows for T {}
+
+impl<T: Rows> View<T> {
     /// Returns a value by its name.
     ///
     /// # Errors

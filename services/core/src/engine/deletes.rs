@@ -110,6 +110,7 @@ mod tests {
     fn a_burst_waits_for_its_end_and_is_judged_as_a_whole() {
         let mut window = DeleteWindow::default();
         assert_eq!(window.judge(10, 100, Moment(0)), Verdict::Pass);
+        window.confirm(10);
         assert_eq!(
             window.judge(45, 90, Moment(100)),
             Verdict::Wait(Moment(600))

@@ -9,7 +9,7 @@ use fsync_core::service::record::UploadId;
 use fsync_core::wire::{CommitAnswer, UPLOAD_HEADER};
 
 use super::{Api, OfTree, pack, uploads};
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 use crate::tree::Commit;
 
 pub(super) async fn post(

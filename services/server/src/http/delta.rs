@@ -18,7 +18,7 @@ use fsync_core::service::record::Stored;
 use fsync_core::wire::{MOVES_HEADER, MOVES_HEADER_BYTES, Seq};
 
 use super::{Api, OfTree, pack};
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
 /// How far before `from` the chain of hints is read: a base that was merged in hangs on revisions before it.
 const LOOK_BACK: u64 = 64;

@@ -6,7 +6,7 @@ use fsync_core::service::facts::Questions;
 use fsync_core::wire::HeadAnswer;
 
 use super::{Api, OfTree};
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
 pub(super) async fn get(
     State(api): State<Api>,

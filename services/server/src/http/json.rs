@@ -7,7 +7,7 @@ use fsync_core::limits;
 use fsync_core::wire::ErrorCode;
 use serde::de::DeserializeOwned;
 
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
 /// A request's body.
 pub(super) struct Body<T>(pub(super) T);

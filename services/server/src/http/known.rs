@@ -16,7 +16,7 @@ use fsync_core::wire::{KnownAnswer, KnownRequest};
 
 use super::json::Body;
 use super::{Api, OfTree};
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 use crate::store::Loaded;
 
 /// Most versions in one request.

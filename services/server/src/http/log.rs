@@ -8,7 +8,7 @@ use fsync_core::service::record::Stored;
 use fsync_core::wire::{LogAnswer, LogItem, Seq};
 
 use super::{Api, OfTree};
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Page {

@@ -11,7 +11,7 @@ use fsync_core::wire::{ErrorCode, HaveAnswer, ObjectsRequest};
 
 use super::json::Body;
 use super::{Api, OfTree, pack};
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
 pub(super) async fn post(
     State(api): State<Api>,

@@ -16,7 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
 use super::json::content_length;
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 
 /// Objects of a push up to this size together, in bytes, are kept in the journal's own transaction.
 const INLINE_BYTES: usize = 256 * 1024;

@@ -10,7 +10,7 @@ use tracing::info;
 use super::json::Body;
 use super::{Api, OfTree, pack};
 use crate::clock;
-use crate::error::ApiError;
+use crate::http::error::ApiError;
 use crate::journal::Lease;
 
 /// How long a session lives without use, in milliseconds: a laptop may sleep over a long weekend.

@@ -133,10 +133,15 @@ impl Agent {
             delta.objects.into_iter().map(|o| (o.id, o)).collect();
         let mut wanted = vec![(ObjectKind::Directory, delta.revision.root)];
         while !wanted.is_empty() {
-            let lacking = wanted.iter().filter(|(_, id)| !have.contains_key(id));
-            let lacking: Vec<ObjectId> = lacking.map(|(_, id)| *id).collect();
-            if !lacking.is_empty() {
+            // One answer holds at most a pack: what it left out is asked for again.
+            loop {
+                let lacking = wanted.iter().filter(|(_, id)| !have.contains_key(id));
+                let lacking: Vec<ObjectId> = lacking.map(|(_, id)| *id).collect();
+                if lacking.is_empty() {
+                    break;
+                }
                 let brought = self.objects(&lacking).await?;
+                assert!(!brought.is_empty(), "an answer without objects");
                 have.extend(brought.into_iter().map(|o| (o.id, o)));
             }
             let next = wanted

@@ -22,6 +22,12 @@ fn head_only(dir: &Path) -> Config {
     }
 }
 
+/// Returns bytes that no chunk of them repeats: too many for the journal itself.
+fn large(seed: u32) -> Vec<u8> {
+    let byte = |n: u32| (n ^ seed).wrapping_mul(2_654_435_761).to_be_bytes()[0];
+    (0..400 * 1024).map(byte).collect()
+}
+
 fn packs(dir: &Path) -> usize {
     let count = |dir: &Path| std::fs::read_dir(dir).map_or(0, Iterator::count);
     let shards = std::fs::read_dir(dir.join("blobs/packs/default"));
@@ -35,11 +41,11 @@ async fn old_contents_go_and_the_head_stays() {
     let dir = tempfile::tempdir().unwrap();
     let config = head_only(dir.path());
     let mut files = Files::from([("keep".to_owned(), b"keep".to_vec())]);
-    files.insert("big".to_owned(), vec![1; 400 * 1024]);
+    files.insert("big".to_owned(), large(1 << 24));
     let server = Server::start(config.clone()).await.unwrap();
     let agent = Agent::new(&server.url(), "docs", "laptop");
     let first = agent.commit(&files, &[]).await.unwrap().head.revision;
-    files.insert("big".to_owned(), vec![2; 400 * 1024]);
+    files.insert("big".to_owned(), large(2 << 24));
     let second = agent.commit(&files, &[first]).await.unwrap().head.revision;
     server.shutdown().await.unwrap();
     assert_eq!(packs(dir.path()), 2);
@@ -94,7 +100,7 @@ async fn small_commits_gather_in_packs() {
 async fn a_lost_journal_does_not_lose_the_index_of_packs() {
     let dir = tempfile::tempdir().unwrap();
     let mut files = Files::new();
-    files.insert("big".to_owned(), vec![3; 400 * 1024]);
+    files.insert("big".to_owned(), large(3 << 24));
     let server = Server::start(Config::local(dir.path())).await.unwrap();
     let agent = Agent::new(&server.url(), "docs", "laptop");
     agent.commit(&files, &[]).await.unwrap();

@@ -19,6 +19,9 @@ use crate::agent::{Agent, Files};
 /// Longest wait for anything; far beyond what is normal.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// The name that the client gives to `Event::Connect`.
+const CONNECTED: &str = "open";
+
 struct Socket {
     client: Client,
     events: Receiver<(String, Value)>,
@@ -62,7 +65,7 @@ impl Socket {
     async fn joined(url: &str) -> Self {
         let auth = json!({"protocol": PROTOCOL_VERSION, "agent": "laptop"});
         let mut socket = Self::connect(url, auth).await;
-        socket.next_raw("connect").await;
+        socket.next_raw(CONNECTED).await;
         socket
     }
 
