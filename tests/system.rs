@@ -73,15 +73,18 @@ impl System {
         Ok(Server { process, url })
     }
 
-    /// Starts an agent that keeps a folder in step until it is stopped; the folder's name is the agent's.
+    /// Starts an agent that keeps a folder in step until it is stopped; the folder's name is the agent's. It is connected,
+    /// and answers verbs, when this returns.
     ///
     /// # Errors
-    /// If it cannot be started.
+    /// If it cannot be started or does not connect.
     pub fn agent(&self, folder: &str, server: &Server) -> Result<Agent> {
-        self.agent_with(folder, &server.url, &[])
+        let mut agent = self.agent_with(folder, &server.url, &[])?;
+        agent.process.line_after("connected to ", PATIENCE)?;
+        Ok(agent)
     }
 
-    /// As [`System::agent`], with a server's URL and further flags.
+    /// As [`System::agent`], with a server's URL and further flags; it need not be there yet.
     ///
     /// # Errors
     /// If it cannot be started.

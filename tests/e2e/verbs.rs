@@ -108,6 +108,7 @@ fn a_mass_delete_waits_for_approval_and_then_happens() -> Result<()> {
     delete_all(&system, &a)?;
     until_state(&a, "held")?;
     assert_eq!(a.verb("status", &[])?.code, Some(2));
+    assert_eq!(a.verb("flush", &[])?.code, Some(2));
     write(&a.root, "other work", "goes on")?;
     wait::until_true("the rest flows", wait::PATIENCE, || {
         b.root.join("other work").exists()

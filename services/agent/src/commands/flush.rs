@@ -1,7 +1,7 @@
 //! `flush`: returns when all that was saved before is durable on the service, and the head of that moment is here.
 
 use super::{Exit, FolderArgs, Found, output::Output, unexpected};
-use crate::control::{Request, Response};
+use crate::control::{Failure, FailureKind, Request, Response};
 
 /// Flags of `flush`.
 #[derive(Debug, clap::Args)]
@@ -16,7 +16,13 @@ pub struct Args {
 /// If no agent runs, or a hold or the network stands in the way.
 pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
     let found = Found::find(&args.folder)?;
-    let response = found.ask(&Request::Flush).await?;
+    let response = match found.ask(&Request::Flush).await {
+        Err(error) if is_hold(&error) => {
+            output.error(&error);
+            return Ok(Exit::Held);
+        }
+        response => response?,
+    };
     let Response::Flushed { head } = &response else {
         return Err(unexpected(&response));
     };
@@ -25,4 +31,9 @@ pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
         None => "in step: the tree has no revision yet".to_owned(),
     });
     Ok(Exit::Done)
+}
+
+fn is_hold(error: &anyhow::Error) -> bool {
+    let failure = error.downcast_ref::<Failure>();
+    failure.is_some_and(|failure| failure.kind == FailureKind::Held)
 }

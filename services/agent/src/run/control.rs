@@ -11,7 +11,9 @@ use super::driver::Driver;
 use super::{RunError, history, restore};
 use crate::control::protocol::ConflictCopy;
 use crate::control::status::{Counts, ExceptionItem, Hold, HoldKind, LISTED_EXCEPTIONS};
-use crate::control::{Command, Failure, FailureKind, PathText, Request, Response, Status};
+use crate::control::{
+    Command, Failure, FailureKind, PathText, Request, Response, State as Word, Status,
+};
 use crate::folder::{Copy, FolderInput};
 
 /// Numbers of the holds that can exist.
@@ -98,6 +100,19 @@ impl Driver {
         Ok(Response::Released { holds: released })
     }
 
+    /// Answers a flush whose work is done, but for what is held.
+    pub(super) fn flushed(&self) -> Response {
+        let head = self.folder.engine().head();
+        match self.holds() {
+            Ok(holds) if holds.is_empty() => Response::Flushed { head },
+            Ok(_) => Response::Failed(Failure::new(
+                FailureKind::Held,
+                "all but what is held is in step; `fsync-agent status` lists the holds",
+            )),
+            Err(error) => Response::Failed(Failure::new(FailureKind::Internal, error.to_string())),
+        }
+    }
+
     /// Returns what waits for the user.
     pub(super) fn holds(&self) -> Result<Vec<Hold>, RunError> {
         let status = self.folder.status()?;
@@ -146,7 +161,10 @@ impl Driver {
             tree: self.tree(),
             server: self.net.http.server().clone(),
             agent: config.agent.clone(),
-            state: self.word(),
+            state: match self.word() {
+                Word::InStep if !holds.is_empty() => Word::Held,
+                word => word,
+            },
             reason: folder.root_problem.clone(),
             is_connected: self.is_connected,
             head,

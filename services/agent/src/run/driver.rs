@@ -163,9 +163,8 @@ impl Driver {
             FolderEffect::GetChunks { batch, wanted } => self.net.get_chunks(batch, wanted),
             FolderEffect::Flushed(id) => {
                 if let Some(reply) = self.flushes.remove(&id) {
-                    let head = self.folder.engine().head();
                     // The verb may be gone; then nobody waits.
-                    drop(reply.send(Response::Flushed { head }));
+                    drop(reply.send(self.flushed()));
                 }
             }
             FolderEffect::Show(activity) => self.show(activity),
