@@ -82,6 +82,14 @@ fn conflict_copies_are_listed() -> Result<()> {
     Ok(())
 }
 
+/// A hold begins when more than half of the 81 files are gone: so many deletes at least are not carried out then.
+const HELD_LEAST: usize = 40;
+
+/// Returns how many of the deleted files a folder has.
+fn left(agent: &Agent) -> usize {
+    fs::read_dir(agent.root.join("d")).map_or(0, Iterator::count)
+}
+
 /// Fills a folder, lets both be in step, and deletes everything in the first.
 fn delete_all(system: &System, a: &Agent) -> Result<()> {
     for n in 0..80 {
@@ -113,10 +121,10 @@ fn a_mass_delete_waits_for_approval_and_then_happens() -> Result<()> {
     wait::until_true("the rest flows", wait::PATIENCE, || {
         b.root.join("other work").exists()
     })?;
-    assert!(b.root.join("d/7").exists());
+    assert!(left(&b) >= HELD_LEAST, "{} files left", left(&b));
     a.verb("approve", &[])?.success()?;
     system.in_step("a", "b")?;
-    assert!(!b.root.join("d/7").exists());
+    assert_eq!(left(&b), 0);
     Ok(())
 }
 
@@ -130,10 +138,10 @@ fn a_mass_delete_that_is_rejected_is_taken_back() -> Result<()> {
     until_state(&a, "held")?;
     a.verb("reject", &[])?.success()?;
     wait::until_true("the files are back", wait::PATIENCE, || {
-        a.root.join("d/7").exists()
+        left(&a) >= HELD_LEAST
     })?;
     system.in_step("a", "b")?;
-    assert!(b.root.join("d/7").exists());
+    assert!(left(&b) >= HELD_LEAST, "{} files left", left(&b));
     Ok(())
 }
 
