@@ -24,13 +24,13 @@ use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::node::Entry;
 use fsync_core::nodes::NodesError;
 use fsync_core::path::RelPath;
-use fsync_core::plan::Step;
+use fsync_core::plan::{self, Step};
 use fsync_core::tree;
 
 use crate::edits::Edits;
 use crate::files::{Files, FilesError, Place, StageKey, TrashSlot};
 use crate::scan::ScanError;
-use crate::state::{Durability, Intent, State, StateError, Tx};
+use crate::state::{Durability, Intent, Standing, State, StateError, Tx};
 
 pub use large::{Assembly, Missing, Part, Paused};
 pub use recover::{Recovered, recover};
@@ -211,7 +211,7 @@ impl<'a> Applier<'a> {
     /// Makes the staged data and the intents durable at the same time.
     fn make_durable(&mut self, steps: &[Step], staged: &[stage::Staged]) -> Result<(), ApplyError> {
         let keys: Vec<StageKey> = staged.iter().filter_map(|s| s.key().cloned()).collect();
-        let intents = self.intents(steps);
+        let intents = self.intents(steps)?;
         let (files, state) = (self.files, self.state);
         let commit = || {
             state.update::<_, StateError>(Durability::Durable, |tx| {
@@ -248,41 +248,44 @@ impl<'a> Applier<'a> {
         Ok(())
     }
 
-    fn intents(&self, steps: &[Step]) -> BTreeMap<RelPath, Intent> {
-        let mut intents: BTreeMap<RelPath, Intent> = BTreeMap::new();
-        let time = self.files.now();
-        let revision = self.target.revision;
-        let mut note = |path: &RelPath, expected: Option<Entry>, target: Option<Entry>| {
-            let intent = Intent {
-                expected,
-                target,
-                revision,
-                time,
-            };
-            intents
-                .entry(path.clone())
-                .and_modify(|earlier| earlier.target = target)
-                .or_insert(intent);
+    fn intents(&self, steps: &[Step]) -> Result<BTreeMap<RelPath, Intent>, ApplyError> {
+        let synced = self.state.snapshot()?.roots()?.synced;
+        let moves = plan::moves_of(steps);
+        let before = |path: &RelPath| {
+            let path = plan::before(&moves, path.clone());
+            tree::lookup(self.state, &synced, &path)
+        };
+        let mut intents = Intents {
+            time: self.files.now(),
+            revision: self.target.revision,
+            noted: BTreeMap::new(),
         };
         let empty = Entry::Dir(tree::write_empty(
             &mut fsync_core::nodes::NewNodes::default(),
         ));
         for step in steps {
-            match step {
+            let (path, was, now) = match step {
                 Step::Move { from, to, was } => {
-                    note(from, Some(*was), None);
-                    note(to, None, Some(*was));
+                    let (disk, synced) = (Some(*was), before(to)?);
+                    intents.note(from, Standing { disk, synced }, Standing::default());
+                    intents.note(to, Standing::default(), Standing { disk, synced });
+                    continue;
                 }
-                Step::Remove { path, was } => note(path, Some(*was), None),
-                Step::RemoveDir { path } => note(path, Some(empty), None),
-                Step::MakeDir { path } => note(path, None, Some(empty)),
-                Step::Put { path, was, now } => note(path, *was, Some(*now)),
+                Step::Remove { path, was } => (path, Some(*was), None),
+                Step::RemoveDir { path } => (path, Some(empty), None),
+                Step::MakeDir { path } => (path, None, Some(empty)),
+                Step::Put { path, was, now } => (path, *was, Some(*now)),
                 Step::Meta { path, was, now } => {
-                    note(path, Some(Entry::File(*was)), Some(Entry::File(*now)));
+                    (path, Some(Entry::File(*was)), Some(Entry::File(*now)))
                 }
-            }
+            };
+            let was = Standing {
+                disk: was,
+                synced: before(path)?,
+            };
+            intents.note(path, was, Standing::agreed(now));
         }
-        intents
+        Ok(intents.noted)
     }
 
     /// The path cannot be as the target has it: both trees carry the target's entry, the exception says why.
@@ -366,6 +369,29 @@ impl<'a> Applier<'a> {
             }
             Ok(())
         })
+    }
+}
+
+/// The intents of a batch in the making: of several steps at one path the first says what was, the last what shall be.
+struct Intents {
+    time: i64,
+    revision: RevisionId,
+    noted: BTreeMap<RelPath, Intent>,
+}
+
+impl Intents {
+    fn note(&mut self, path: &RelPath, expected: Standing, target: Standing) {
+        let (revision, time) = (self.revision, self.time);
+        let intent = Intent {
+            expected,
+            target,
+            revision,
+            time,
+        };
+        self.noted
+            .entry(path.clone())
+            .and_modify(|earlier| earlier.target = target)
+            .or_insert(intent);
     }
 }
 

@@ -34,7 +34,7 @@ use fsync_core::tree;
 use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition};
 
 pub use nodes::Sweep;
-pub use records::{Intent, Trashed};
+pub use records::{Intent, Standing, Trashed};
 pub use row::{DirNo, Held, Row, Stamp};
 pub use view::{Rows, Snapshot, Tx, View};
 

@@ -99,7 +99,7 @@ pub fn compare(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Comparison, Nodes
         &merged.moves,
         &Skip::new(),
     )?;
-    let as_synced = |path| before(sides.head_moves, path);
+    let as_synced = |path| plan::before(sides.head_moves, path);
     let deleted = removed(&gone).map(as_synced).collect();
     let to_delete = removed(&steps).collect();
     Ok(Comparison {
@@ -131,14 +131,14 @@ fn safe_steps(
             return Ok(steps);
         }
         let known = skip.len();
-        let moved = moves_of(&steps);
+        let moved = plan::moves_of(&steps);
         for step in &steps {
             if matches!(step, Step::Move { .. }) {
                 continue;
             }
             let path = step.path();
             let at = |root: &ObjectId, path: &RelPath| tree::lookup(nodes, root, path);
-            let was_at = before(&moved, path.clone());
+            let was_at = plan::before(&moved, path.clone());
             let (was, now) = (at(&sides.working, &was_at)?, at(target, path)?);
             let is_kept = was.is_none()
                 || is_alike(was, at(&sides.synced, &was_at)?)
@@ -153,25 +153,6 @@ fn safe_steps(
     }
 }
 
-fn moves_of(steps: &[Step]) -> Vec<MoveHint> {
-    let hint = |step: &Step| match step {
-        Step::Move { from, to, .. } => Some(MoveHint {
-            from: from.clone(),
-            to: to.clone(),
-        }),
-        _ => None,
-    };
-    steps.iter().filter_map(hint).collect()
-}
-
-/// Returns where a path stood before some renames.
-fn before(moves: &[MoveHint], path: RelPath) -> RelPath {
-    moves.iter().rev().fold(path, |path, hint| {
-        path.strip_prefix(&hint.to)
-            .map_or(path, |tail| hint.from.concat(&tail))
-    })
-}
-
 /// Directories are alike whatever is in them: that is for the steps below them to say.
 fn is_alike(a: Option<Entry>, b: Option<Entry>) -> bool {
     match (a, b) {
@@ -182,9 +163,9 @@ fn is_alike(a: Option<Entry>, b: Option<Entry>) -> bool {
 
 /// Returns the files that a plan removes, by the paths that they have before it.
 fn removed(steps: &[Step]) -> impl Iterator<Item = RelPath> {
-    let moved = moves_of(steps);
+    let moved = plan::moves_of(steps);
     let path = move |step: &Step| match step {
-        Step::Remove { path, .. } => Some(before(&moved, path.clone())),
+        Step::Remove { path, .. } => Some(plan::before(&moved, path.clone())),
         _ => None,
     };
     steps.iter().filter_map(path)

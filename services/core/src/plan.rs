@@ -178,6 +178,26 @@ fn missing_parents(
     Ok(Some(missing))
 }
 
+/// Returns the renames of a plan, in order.
+pub fn moves_of(steps: &[Step]) -> Vec<MoveHint> {
+    let hint = |step: &Step| match step {
+        Step::Move { from, to, .. } => Some(MoveHint {
+            from: from.clone(),
+            to: to.clone(),
+        }),
+        _ => None,
+    };
+    steps.iter().filter_map(hint).collect()
+}
+
+/// Returns where a path stood before some renames.
+pub fn before(moves: &[MoveHint], path: RelPath) -> RelPath {
+    moves.iter().rev().fold(path, |path, hint| {
+        path.strip_prefix(&hint.to)
+            .map_or(path, |tail| hint.from.concat(&tail))
+    })
+}
+
 struct Planner<'a> {
     nodes: &'a dyn Nodes,
     skip: &'a Skip,

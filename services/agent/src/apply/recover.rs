@@ -96,28 +96,42 @@ fn settle(
     found: &Found,
     recovered: &mut Recovered,
 ) -> Result<(), ApplyError> {
-    let (side, list) = if fits(found, intent.target.as_ref()) {
+    let is_known = match path.parent() {
+        Some(dir) => tx.dir_at(&dir)?.is_some(),
+        None => true,
+    };
+    if !is_known && !matches!(found, Found::Nothing) {
+        // Its directory is new to the index: the scan that finds it finds this too.
+        recovered.edited.push(path.clone());
+        return Ok(());
+    }
+    let (side, list) = if fits(found, intent.target.disk.as_ref()) {
         (intent.target, &mut recovered.applied)
-    } else if fits(found, intent.expected.as_ref()) {
+    } else if fits(found, intent.expected.disk.as_ref()) {
         (intent.expected, &mut recovered.undone)
     } else {
         recovered.edited.push(path.clone());
         return Ok(());
     };
     list.push(path.clone());
-    match side {
+    match side.disk {
         // The trees may know more of the directory than the intent does.
         Some(Entry::Dir(dir)) => {
             if !matches!(edits.lookup_working(path)?, Some(Entry::Dir(_))) {
                 edits.set_working(path, Some(Entry::Dir(dir)));
             }
-            if !matches!(edits.lookup_synced(path)?, Some(Entry::Dir(_))) {
+            if let Some(Entry::Dir(dir)) = side.synced
+                && !matches!(edits.lookup_synced(path)?, Some(Entry::Dir(_)))
+            {
                 edits.set_synced(path, Some(Entry::Dir(dir)));
             }
         }
-        side => edits.set_both(path, side),
+        leaf => {
+            edits.set_working(path, leaf);
+            edits.set_synced(path, side.synced);
+        }
     }
-    write_row(tx, path, side, found)
+    write_row(tx, path, side.disk, found)
 }
 
 fn write_row(
@@ -170,7 +184,7 @@ fn clean_stage(
     let resumable: HashSet<String> = state.snapshot()?.resumable()?.into_iter().collect();
     let ours: HashSet<ObjectId> = intents
         .iter()
-        .filter_map(|(_, intent)| intent.target.map(|entry| entry.id()))
+        .filter_map(|(_, intent)| intent.target.disk.map(|entry| entry.id()))
         .collect();
     let mut kept = HashSet::new();
     for key in files.staged()? {

@@ -242,6 +242,8 @@ impl Folder {
         let base = snapshot.base()?;
         let mut edits = Edits::new();
         for path in &ready.comparison.masks {
+            let kept = self.kept_by(path, &roots.working, &ready.comparison.target)?;
+            let path = kept.as_ref().unwrap_or(path);
             let synced = tree::lookup(&**state, &roots.synced, path)?;
             if synced.is_some() || tree::lookup(&**state, &ready.comparison.target, path)?.is_some()
             {
@@ -272,6 +274,29 @@ impl Folder {
             .collect();
         state.sweep(&keep)?;
         Ok(())
+    }
+
+    /// Returns the directory that stands only for the sake of a masked path in it, where the target has none: what the
+    /// target has there is not on this disk.
+    fn kept_by(
+        &self,
+        path: &RelPath,
+        working: &ObjectId,
+        target: &ObjectId,
+    ) -> Result<Option<RelPath>, NodesError> {
+        let is_dir = |root: &ObjectId, path: &RelPath| {
+            let entry = tree::lookup(&*self.parts.state, root, path)?;
+            Ok::<_, NodesError>(entry.is_some_and(|entry| entry.as_dir().is_some()))
+        };
+        let mut kept = None;
+        let mut above = path.parent();
+        while let Some(dir) = above.filter(|dir| !dir.is_root()) {
+            above = dir.parent();
+            if is_dir(working, &dir)? && !is_dir(target, &dir)? {
+                kept = Some(dir);
+            }
+        }
+        Ok(kept)
     }
 
     /// At first contact, stashes a question about the local files that differ from the head; false if none is left.

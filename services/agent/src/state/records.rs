@@ -9,13 +9,32 @@ use super::row::Fields;
 use super::{Result, StateError};
 use crate::files::Stat;
 
+/// A path on disk and in the synced tree: they differ where a user's edit was not sent yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// What stands on disk.
+    pub disk: Option<Entry>,
+    /// What the synced tree has.
+    pub synced: Option<Entry>,
+}
+
+impl Standing {
+    /// Disk and synced tree have the same.
+    pub fn agreed(entry: Option<Entry>) -> Self {
+        Self {
+            disk: entry,
+            synced: entry,
+        }
+    }
+}
+
 /// What apply is about to do at a path; durable before the first visible step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Intent {
-    /// What stands there before.
-    pub expected: Option<Entry>,
-    /// What shall stand there.
-    pub target: Option<Entry>,
+    /// How the path stands before.
+    pub expected: Standing,
+    /// How it shall stand.
+    pub target: Standing,
     /// The revision that it comes from.
     pub revision: RevisionId,
     /// When it was noted, ns since 1970.
@@ -71,9 +90,11 @@ impl Trashed {
 
 impl Intent {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(160);
-        write_entry(&mut out, self.expected.as_ref());
-        write_entry(&mut out, self.target.as_ref());
+        let mut out = Vec::with_capacity(280);
+        for standing in [&self.expected, &self.target] {
+            write_entry(&mut out, standing.disk.as_ref());
+            write_entry(&mut out, standing.synced.as_ref());
+        }
         out.extend_from_slice(self.revision.as_bytes());
         out.extend_from_slice(&self.time.to_le_bytes());
         out
@@ -81,10 +102,16 @@ impl Intent {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut fields = Fields(bytes);
+        let standing = |fields: &mut Fields<'_>| {
+            Some(Standing {
+                disk: read_entry(fields)?,
+                synced: read_entry(fields)?,
+            })
+        };
         let mut read = || {
             Some(Self {
-                expected: read_entry(&mut fields)?,
-                target: read_entry(&mut fields)?,
+                expected: standing(&mut fields)?,
+                target: standing(&mut fields)?,
                 revision: RevisionId::from_bytes(*fields.id()?.as_bytes()),
                 time: fields.i64()?,
             })

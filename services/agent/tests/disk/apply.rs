@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::fixture::{Folder, chunk_id, path};
 use fsync_agent::apply::{Applied, Applier, Contents, StepResult, Target, recover};
 use fsync_agent::files::{Files, Place, StageKey};
-use fsync_agent::state::{Durability, Intent, StateError};
+use fsync_agent::state::{Durability, Intent, Standing, StateError};
 use fsync_agent::trash;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::node::{Content, Entry, FileEntry, Mtime, Node};
@@ -335,8 +335,8 @@ fn content_that_does_not_match_its_id_is_never_put() {
 
 fn intend(folder: &Folder, at: &str, expected: Option<Entry>, target: Option<Entry>) {
     let intent = Intent {
-        expected,
-        target,
+        expected: Standing::agreed(expected),
+        target: Standing::agreed(target),
         revision: revision(),
         time: 0,
     };
