@@ -105,6 +105,14 @@ fn settle(
         recovered.edited.push(path.clone());
         return Ok(());
     }
+    let row = tx.row_at(path)?;
+    if let (Found::Dir(stat), Some(row)) = (found, &row)
+        && !row.stamp.is_inode(stat)
+    {
+        // Another directory: what the trees have of the old one is not in it.
+        recovered.edited.push(path.clone());
+        return Ok(());
+    }
     let (side, list) = if fits(found, intent.target.disk.as_ref()) {
         (intent.target, &mut recovered.applied)
     } else if fits(found, intent.expected.disk.as_ref()) {
@@ -116,9 +124,11 @@ fn settle(
     list.push(path.clone());
     match side.disk {
         // The trees may know more of the directory than the intent does.
-        Some(Entry::Dir(dir)) => {
-            if !matches!(edits.lookup_working(path)?, Some(Entry::Dir(_))) {
-                edits.set_working(path, Some(Entry::Dir(dir)));
+        Some(Entry::Dir(_)) => {
+            // Without a row nothing in it is known: it is scanned as a new one.
+            if row.is_none() || !matches!(edits.lookup_working(path)?, Some(Entry::Dir(_))) {
+                let empty = edits.empty_dir();
+                edits.set_working(path, Some(Entry::Dir(empty)));
             }
             if let Some(Entry::Dir(dir)) = side.synced
                 && !matches!(edits.lookup_synced(path)?, Some(Entry::Dir(_)))

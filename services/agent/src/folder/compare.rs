@@ -154,6 +154,12 @@ impl Folder {
                 return Ok(Compared::NeedsFetch);
             }
         };
+        if let Err(error) = self.meet_again(&head_root) {
+            return match error {
+                FolderError::Nodes(error) => self.needs_nodes(error),
+                error => Err(error),
+            };
+        }
         if base.is_none() && head.is_some() {
             match self.ask_about_strangers(&head_root) {
                 Ok(true) => return Ok(Compared::NeedsFetch),
@@ -344,6 +350,35 @@ impl Folder {
                 _ => None,
             })
             .collect())
+    }
+
+    /// Ends the exceptions of files that are old versions of paths that the head has again: no edits, so the head's
+    /// versions win without a copy.
+    fn meet_again(&mut self, head_root: &ObjectId) -> Result<(), FolderError> {
+        let state = std::sync::Arc::clone(&self.parts.state);
+        let snapshot = state.snapshot()?;
+        if !snapshot.has_exceptions()? {
+            return Ok(());
+        }
+        let working = snapshot.roots()?.working;
+        let mut edits = Edits::new();
+        for (path, exception) in snapshot.exceptions_within(&RelPath::root())? {
+            if exception == Exception::LocalOnly
+                && tree::lookup(&*state, head_root, &path)?.is_some()
+            {
+                edits.insert(path.clone(), tree::lookup(&*state, &working, &path)?);
+            }
+        }
+        if edits.is_empty() {
+            return Ok(());
+        }
+        state.update::<_, FolderError>(Durability::Lazy, |tx| {
+            for path in edits.keys() {
+                tx.set_exception(path, None)?;
+            }
+            Ok(())
+        })?;
+        self.edit_synced(&edits)
     }
 
     /// Takes the answer about local files at first contact: which of them are old versions.

@@ -299,6 +299,8 @@ impl<'a> Recorder<'a> {
         (name, row): (&Name, &Row),
     ) -> Result<(Option<RelPath>, Option<Entry>), ScanError> {
         let Some((dir, old)) = step.tx.parent_of(no)? else {
+            // Forgotten in this very scan, with all that its workers still take for known: look again.
+            self.busy.push(step.dir.join(name));
             step.tx.put_row(step.no, name, row)?;
             return Ok((None, None));
         };

@@ -329,7 +329,11 @@ pub(crate) fn is_only_excepted<T: Rows>(
     dir: &RelPath,
 ) -> Result<bool, ScanError> {
     let rules = Rules::load(files, dir);
-    for found in files.list(Place::Tree(dir))? {
+    let listed = match files.list(Place::Tree(dir)) {
+        Err(error) if error.problem == Problem::NotFound => return Ok(false),
+        listed => listed?,
+    };
+    for found in listed {
         let path = dir.join(&found.name);
         if excluded(&rules, &path, &found.stat).is_none() && view.exception(&path)?.is_none() {
             return Ok(false);

@@ -59,6 +59,8 @@ struct Waiting {
     first: Moment,
     due: Moment,
     is_subtree: bool,
+    /// A write may go on: what stands there is not meant to be seen yet.
+    is_open: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,22 +98,27 @@ impl Changes {
             first: now,
             due: now,
             is_subtree: false,
+            is_open: false,
         });
         waiting.is_subtree |= change.kind == ChangeKind::Subtree;
+        waiting.is_open = change.kind == ChangeKind::Unfinished;
         waiting.due = now.after(delay).min(waiting.first.after(WAIT_MAX));
     }
 
-    /// Puts back a path that could not be scanned, to be tried again `later`.
+    /// Puts back a path that could not be scanned, to be tried again `later` with all below.
     pub fn retry(&mut self, path: RelPath, later: Duration, now: Moment) {
         let due = now.after(later);
-        self.waiting.entry(path).or_insert(Waiting {
+        let waiting = self.waiting.entry(path).or_insert(Waiting {
             first: due,
             due,
-            is_subtree: false,
+            is_subtree: true,
+            is_open: true,
         });
+        waiting.is_subtree = true;
     }
 
-    /// Asks for a scan of a path that was not as expected, with all below; of everything for the root.
+    /// Asks for a scan of a path that was not as expected, with all below; of everything for the root. What else is
+    /// finished is looked at with it: a rename shows at two paths, and one of them alone tells half of it.
     pub fn stale(&mut self, path: RelPath, now: Moment) {
         if path.is_root() || self.waiting.len() >= PATHS_MAX {
             return self.everything(now);
@@ -120,8 +127,11 @@ impl Changes {
             first: now,
             due: now,
             is_subtree: true,
+            is_open: false,
         };
         self.waiting.insert(path, waiting);
+        let finished = self.waiting.values_mut().filter(|w| !w.is_open);
+        finished.for_each(|w| w.due = now);
     }
 
     fn delay(&mut self, change: &Change, now: Moment) -> Duration {

@@ -107,11 +107,18 @@ impl Recorder<'_> {
 
 /// A directory is gone, but what is excepted in it stays as the synced tree has it. A held delete is one of this folder:
 /// once it is released the working tree must not have the path any more.
-fn restore_excepted(tx: &Tx<'_>, edits: &mut Edits<'_>, gone: &[RelPath]) -> Result<(), ScanError> {
+fn restore_excepted(
+    tx: &mut Tx<'_>,
+    edits: &mut Edits<'_>,
+    gone: &[RelPath],
+) -> Result<(), ScanError> {
     for dir in gone {
         for (path, exception) in tx.exceptions_within(dir)? {
-            if exception != Exception::Held {
-                edits.restore(&path)?;
+            match exception {
+                Exception::Held => {}
+                // It stood in the directory, on this disk only.
+                Exception::LocalOnly => tx.set_exception(&path, None)?,
+                _ => edits.restore(&path)?,
             }
         }
     }

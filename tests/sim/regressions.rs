@@ -1,0 +1,85 @@
+//! Seeds that once failed, each with what they found.
+
+use fsync_tests::sim::run::run;
+
+/// The worlds follow from the seeds: a change of the world makes a row another world, which must hold as well.
+const ONCE_FAILED: &[(u64, &str)] = &[
+    (
+        4,
+        "a released delete left the working tree as it was while held",
+    ),
+    (9, "a step that stayed stale was tried without a pause"),
+    (
+        20,
+        "an edit in a file that the head renamed was taken for the head's",
+    ),
+    (
+        49,
+        "a directory in the place of a held delete was never looked into",
+    ),
+    (
+        234,
+        "a directory kept for a held file was taken for what the head has there",
+    ),
+    (
+        466,
+        "recovery took another directory for the one that it had moved",
+    ),
+    (
+        706,
+        "a list of chunks that only the service has stopped a push",
+    ),
+    (
+        1052,
+        "a delete below a renamed directory was held under a path that nobody has",
+    ),
+    (
+        1315,
+        "a rename that a crash undid made an unsent edit look agreed",
+    ),
+    (
+        1534,
+        "what happened in a held directory was not scanned after its release",
+    ),
+    (
+        1729,
+        "files of a directory that had moved away were taken for deleted",
+    ),
+    (
+        1918,
+        "a directory that vanished under a look at it ended the agent",
+    ),
+    (2002, "a burst of deletes was judged as a new one each time"),
+    (2149, "what was asked for again was sent without the rest"),
+    (3213, "an old answer without a head was believed"),
+    (
+        101_285,
+        "a directory forgotten and found in one scan lost what is in it",
+    ),
+    (
+        101_449,
+        "an old version kept on one disk masked a file that came later",
+    ),
+    (102_343, "a rename over a disputed file was seen by half"),
+];
+
+#[test]
+fn seeds_that_once_failed_hold() {
+    let broken: Vec<String> = ONCE_FAILED
+        .iter()
+        .filter_map(|(seed, what)| {
+            let failure = run(*seed, false).failure?;
+            Some(format!(
+                "{what}: {failure}\n  repeat: cargo run --release -p fsync-tests --bin sim -- --seeds 1 --from {seed} --log"
+            ))
+        })
+        .collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log() {
+    for seed in 0..20 {
+        assert_eq!(run(seed, false).hash, run(seed, false).hash, "seed {seed}");
+    }
+}
