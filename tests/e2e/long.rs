@@ -31,15 +31,19 @@ fn packages() -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// Copies all but the times: packages carry one and the same time, by which git tells no version from another.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
-    run(Command::new("cp").arg("-a").arg(from.join(".")).arg(to))
+    let all = ["-dR", "--preserve=mode"];
+    run(Command::new("cp").args(all).arg(from.join(".")).arg(to))
 }
 
 fn run(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {errors}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let said: String = said.chars().take(2_000).collect();
+    ensure!(output.status.success(), "{command:?}: {errors}{said}");
     Ok(())
 }
 
