@@ -4,7 +4,7 @@
 //! before and right after the exchange); no partial visibility (each path changes by one rename); no user's inode is
 //! overwritten or unlinked (it goes to the trash); intents and staged data are durable before the first visible step.
 //! Does not: fetch contents, or decide what shall stand where.
-//! Place: the sync thread makes an [`Applier`] per target and ends it with [`Applier::finish`]; [`recover`] runs at start.
+//! Place: the sync thread makes an [`Applier`] per target and ends it with [`Applier::finish`]; [`recover()`] runs at start.
 //!
 //! ```text
 //! per batch:  stage puts -> (staged data durable | intents durable) -> steps, each re-checked -> rows, both trees (lazy)
@@ -86,7 +86,7 @@ impl Applied {
     }
 }
 
-/// Why an apply ended early; [`recover`] must run before the folder is looked at again.
+/// Why an apply ended early; [`recover()`] must run before the folder is looked at again.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// The stage could not be made durable, or the folder's directories could not.
@@ -164,7 +164,7 @@ impl<'a> Applier<'a> {
     /// Runs steps, in the order of the plan. What is done when it returns is visible and in both trees.
     ///
     /// # Errors
-    /// [`ApplyError`]; the steps may have been run in part, which [`recover`] sorts out.
+    /// [`ApplyError`]; the steps may have been run in part, which [`recover()`] sorts out.
     pub fn apply(
         &mut self,
         steps: &[Step],
@@ -353,7 +353,7 @@ impl<'a> Applier<'a> {
     /// Ends the apply: makes the folder's directories durable, then clears the intents.
     ///
     /// # Errors
-    /// [`ApplyError`]; intents stay then and are sorted out by [`recover`].
+    /// [`ApplyError`]; intents stay then and are sorted out by [`recover()`].
     pub fn finish(mut self) -> Result<(), ApplyError> {
         if self.applied.is_empty() {
             return Ok(());

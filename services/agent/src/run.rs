@@ -141,7 +141,7 @@ impl Clock {
     }
 }
 
-/// Runs a folder until it is in step ([`Mode::Once`]) or told to stop.
+/// Runs a folder until it is in step ([`Options::is_once`]) or told to stop.
 ///
 /// # Errors
 /// [`RunError`]: nothing that was saved is lost; run it again.

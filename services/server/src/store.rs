@@ -1,7 +1,7 @@
 //! Objects by id: the journal tells where they are, the blob store brings them, every read is verified.
 //!
 //! Guarantees: bytes that do not hash to their id are never handed out; decoded nodes are kept in a bounded cache.
-//! Does not: decide who may read what; callers ask the journal first ([`Store::readable`]).
+//! Does not: decide who may read what; callers ask the journal first.
 //! Place: used by `tree.rs`, `http/*`, `gc.rs`, `packer.rs`.
 
 use std::collections::BTreeMap;

@@ -37,7 +37,7 @@ impl Disk {
     /// Opens the folder at `path` and makes its stage and trash.
     ///
     /// # Errors
-    /// [`FilesError`] if it is no directory, cannot be read or cannot be written.
+    /// [`FilesError`](super::FilesError) if it is no directory, cannot be read or cannot be written.
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -435,7 +435,7 @@ pub(crate) fn glance(path: &Path) -> Glance {
 /// Renames a damaged file so that a fresh one can take its place; returns its new path.
 ///
 /// # Errors
-/// [`FilesError`] of the rename.
+/// [`FilesError`](super::FilesError) of the rename.
 pub(crate) fn move_aside(path: &Path) -> Result<PathBuf> {
     let mut number = 0;
     let mut aside = path.to_owned();
