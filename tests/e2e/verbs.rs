@@ -122,6 +122,10 @@ fn a_mass_delete_waits_for_approval_and_then_happens() -> Result<()> {
         b.root.join("other work").exists()
     })?;
     assert!(left(&b) >= HELD_LEAST, "{} files left", left(&b));
+    assert!(
+        !a.root.join("d").exists(),
+        "what was deleted is not made again"
+    );
     a.verb("approve", &[])?.success()?;
     system.in_step("a", "b")?;
     assert_eq!(left(&b), 0);

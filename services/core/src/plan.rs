@@ -295,17 +295,32 @@ impl Planner<'_> {
                 }
                 Ok(())
             }
-            (from, Some(Entry::Dir(to))) => {
-                self.remove(path, from);
-                self.steps.push(Step::MakeDir { path: path.clone() });
-                self.directory(path, None, Some(*to))
-            }
+            (from, Some(Entry::Dir(to))) => self.make_dir(path, from, to),
             (from, None) => {
                 self.remove(path, from);
                 Ok(())
             }
             (from, to) => self.put(path, from, to),
         }
+    }
+
+    /// Makes a directory, unless all that it would hold is skipped: such a one may be gone on purpose.
+    fn make_dir(
+        &mut self,
+        path: &RelPath,
+        from: Option<&Entry>,
+        to: &ObjectId,
+    ) -> Result<(), NodesError> {
+        let before = self.steps.len();
+        self.remove(path, from);
+        self.steps.push(Step::MakeDir { path: path.clone() });
+        let empty = self.steps.len();
+        self.directory(path, None, Some(*to))?;
+        let is_for_skipped = || self.skip.iter().any(|skipped| skipped.is_within(path));
+        if self.steps.len() == empty && is_for_skipped() {
+            self.steps.truncate(before);
+        }
+        Ok(())
     }
 
     fn remove(&mut self, path: &RelPath, was: Option<&Entry>) {

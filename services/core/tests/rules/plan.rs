@@ -131,6 +131,7 @@ fn steps_do_what_is_needed_and_no_more() {
         ("d/f=1", "e/f=1", "d>e", &["move d e"]),
         ("d/f=1", "e/f=2", "d>e", &["move d e", "put e/f"]),
         ("a=1 d/", "d/a=1", "a>d/a", &["move a d/a"]),
+        ("d/f=1", "n/e/f=1", "d>n/e", &["mkdir n", "move d n/e"]),
         ("a=1", "b=1", "a>b,a>c", &["move a b"]),
         ("a=1", "a=1 b=1", "a>b", &["new b"]),
     ];
@@ -147,6 +148,9 @@ fn excepted_paths_and_all_below_are_left_alone() {
         ("d/e/f=1", "d/e/f=2", &["d"], &[]),
         ("", "d/e/f=2", &["d"], &[]),
         ("d/f=1 d/g=1", "d=2", &["d/f"], &["remove d/g"]),
+        ("", "d/e/f=1", &["d/e/f"], &[]),
+        ("d=1", "d/e/f=1", &["d/e/f"], &[]),
+        ("", "d/e/f=1 d/g=1", &["d/e/f"], &["mkdir d", "new d/g"]),
     ];
     for (from, to, skip, expected) in table {
         assert_eq!(
