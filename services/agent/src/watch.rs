@@ -11,14 +11,14 @@
 //! The watch thread starts with [`Watch::start`] and ends when the [`Watch`] is dropped or nobody takes batches. Events
 //! in flight are lost then: the next start scans. The only file that names notify.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fsync_core::engine::changes::{Change, ChangeKind};
 use fsync_core::path::{MARKER_DIR, RelPath};
@@ -35,6 +35,9 @@ const RAW_EVENTS: usize = 16 * 1024;
 const BATCH_EVENTS: usize = 4096;
 /// How often the folder is scanned while the system watches only a part of it.
 pub const POLL: Duration = Duration::from_secs(60);
+
+/// How long the first half of a rename waits for the second: what moves out of the folder has none.
+const HALF_RENAME: Duration = Duration::from_millis(25);
 
 /// Why changes cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -191,6 +194,8 @@ struct Thread {
 struct Gathered {
     changes: BTreeMap<RelPath, ChangeKind>,
     is_overflow: bool,
+    /// Renames of which only the first half came, by the system's number. Told of alone, it would be a delete.
+    halves: BTreeSet<usize>,
 }
 
 impl Thread {
@@ -202,8 +207,9 @@ impl Thread {
                 Err(RecvTimeoutError::Timeout) => gathered.is_overflow = true,
                 Err(RecvTimeoutError::Disconnected) => return,
             }
+            let by = Instant::now() + HALF_RENAME;
             for _ in 1..BATCH_EVENTS {
-                let Ok(raw) = self.raw.try_recv() else {
+                let Some(raw) = self.more(&gathered, by) else {
                     break;
                 };
                 self.take(raw, &mut gathered);
@@ -228,6 +234,17 @@ impl Thread {
         }
     }
 
+    /// Returns what is there already; while a rename is half told, what comes soon.
+    fn more(&self, gathered: &Gathered, by: Instant) -> Option<Raw> {
+        match gathered.halves.is_empty() {
+            true => self.raw.try_recv().ok(),
+            false => {
+                let left = by.saturating_duration_since(Instant::now());
+                self.raw.recv_timeout(left).ok()
+            }
+        }
+    }
+
     fn send(&self, gathered: Gathered) -> bool {
         let input = if gathered.is_overflow {
             FolderInput::Overflow
@@ -246,6 +263,15 @@ impl Thread {
             Raw::Error(error) => self.failed(&error, gathered),
             Raw::Event(event) if event.need_rescan() => gathered.is_overflow = true,
             Raw::Event(event) => {
+                match (event.kind, event.tracker()) {
+                    (EventKind::Modify(ModifyKind::Name(RenameMode::From)), Some(number)) => {
+                        gathered.halves.insert(number);
+                    }
+                    (EventKind::Modify(ModifyKind::Name(_)), Some(number)) => {
+                        gathered.halves.remove(&number);
+                    }
+                    _ => {}
+                }
                 for path in &event.paths {
                     self.changed(&event.kind, path, gathered);
                 }
@@ -379,6 +405,39 @@ mod tests {
         wait_for(&mut watched, "moved", ChangeKind::Subtree);
         std::fs::write(&file, "x").unwrap();
         wait_for(&mut watched, "moved/deep/file", ChangeKind::Finished);
+    }
+
+    #[test]
+    fn both_halves_of_a_rename_come_in_one_batch() {
+        let temp = tempfile::tempdir().unwrap();
+        // Nothing waits in a channel without room: the second half comes after the first was taken.
+        let (wake, raw) = sync_channel(0);
+        let (changes, mut batches) = mpsc::channel(64);
+        let lost = Arc::new(AtomicBool::new(false));
+        let (unheard, _) = sync_channel(1);
+        let thread = Thread {
+            root: temp.path().to_owned(),
+            watcher: start_notify(temp.path(), unheard, Arc::clone(&lost)).unwrap(),
+            raw,
+            changes,
+            lost,
+            stop: Arc::default(),
+            is_partial: false,
+        };
+        let thread = std::thread::spawn(move || thread.run());
+        for (half, name) in [(RenameMode::From, "large"), (RenameMode::To, "other")] {
+            let kind = EventKind::Modify(ModifyKind::Name(half));
+            let event = Event::new(kind).set_tracker(7);
+            let event = event.add_path(temp.path().join(name));
+            wake.send(Raw::Event(event)).unwrap();
+        }
+        let Some(FolderInput::Changed(changes)) = batches.blocking_recv() else {
+            panic!("no change came");
+        };
+        let paths: Vec<String> = changes.iter().map(|c| c.path.to_string()).collect();
+        assert_eq!(paths, ["large", "other"]);
+        drop(wake);
+        thread.join().unwrap();
     }
 
     #[test]
