@@ -445,7 +445,7 @@ impl Volume {
             true => ChangeKind::Subtree,
             false => ChangeKind::Finished,
         };
-        self.note(from, ChangeKind::Finished);
+        self.note(from, ChangeKind::Gone);
         self.note(to, kind);
     }
 
@@ -467,7 +467,7 @@ impl Volume {
         if let Some(ino) = self.inodes.unlink(dir, &name, now) {
             self.inodes.reap(ino);
         }
-        self.note(path, ChangeKind::Finished);
+        self.note(path, ChangeKind::Gone);
     }
 
     fn user_chmod(&mut self, path: &RelPath, ino: Ino) {

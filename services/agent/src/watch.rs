@@ -315,6 +315,9 @@ impl Thread {
                 _ => ChangeKind::Finished,
             },
             EventKind::Modify(ModifyKind::Data(_)) => ChangeKind::Unfinished,
+            EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+                ChangeKind::Gone
+            }
             _ => ChangeKind::Finished,
         };
         let known = gathered.changes.entry(below).or_insert(kind);
@@ -381,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_write_a_rename_and_a_removal_are_finished_changes() {
+    fn the_end_of_a_write_a_rename_and_a_removal_are_told() {
         let mut watched = watched();
         let at = |name: &str| watched.temp.path().join(name);
         let (one, two, staged) = (at("old/one"), at("two"), at(".fsync/stage/p-1"));
@@ -391,7 +394,7 @@ mod tests {
         std::fs::rename(&one, &two).unwrap();
         wait_for(&mut watched, "two", ChangeKind::Finished);
         std::fs::remove_file(&two).unwrap();
-        wait_for(&mut watched, "two", ChangeKind::Finished);
+        wait_for(&mut watched, "two", ChangeKind::Gone);
     }
 
     #[test]

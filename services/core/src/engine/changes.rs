@@ -28,8 +28,11 @@ const PACE_MAX: usize = 4_096;
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeKind {
-    /// A write ended, or a rename or delete happened: what stands there now is meant to.
+    /// A write ended, or something was moved here: what stands there now is meant to.
     Finished,
+    /// It was deleted or moved away. That is told at once and is no write: an editor that puts its backup aside and
+    /// writes anew does not wait for it.
+    Gone,
     /// A write is under way, or its end cannot be seen.
     Unfinished,
     /// A directory appeared: all below it is new.
@@ -147,7 +150,7 @@ impl Changes {
         let settled = if is_quiet { Duration::ZERO } else { window };
         match change.kind {
             ChangeKind::Unfinished => settled.max(UNFINISHED),
-            ChangeKind::Subtree => Duration::ZERO,
+            ChangeKind::Subtree | ChangeKind::Gone => Duration::ZERO,
             ChangeKind::Finished => {
                 if self.pace.len() < PACE_MAX {
                     self.pace
@@ -225,6 +228,16 @@ mod tests {
             now = now.after(Duration::from_millis(20));
         }
         assert_eq!(waits, [0, 50, 100, 200, 400, 800, 1600, 2000]);
+    }
+
+    #[test]
+    fn a_save_that_puts_a_backup_aside_first_is_due_at_its_end() {
+        let mut changes = Changes::default();
+        changes.add(&change(ChangeKind::Gone), Moment(0));
+        changes.take_due(Moment(0));
+        changes.add(&change(ChangeKind::Unfinished), Moment(1));
+        changes.add(&change(ChangeKind::Finished), Moment(3));
+        assert_eq!(changes.next_due(), Some(Moment(3)));
     }
 
     #[test]
