@@ -30,7 +30,7 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// First and longest pause after a failure that may pass.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
-/// So many applies in a row may find something stale before there is a pause.
+/// So many applies and pushes in a row may find something stale before there is a pause.
 const STALE_FREE: u32 = 3;
 /// Pause before a path that changed while it was read is tried again.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
@@ -296,8 +296,9 @@ impl Engine {
             }
             Input::PushImpossible { stale } => {
                 self.has_pending = false;
+                self.pace_stale(true, now);
                 self.look_at(stale, now);
-                self.failed(Failure::Retry(Duration::ZERO), now);
+                self.done();
             }
             Input::Applied { stale } => {
                 self.applied_last = true;
@@ -327,7 +328,8 @@ impl Engine {
             .for_each(|path| self.changes.stale(path, now));
     }
 
-    /// Steps that find the folder changed again and again wait longer and longer, as for a file that is written all the time.
+    /// What finds the folder changed again and again waits longer and longer, as for a file that is written all the time;
+    /// once does not count: a program saves beside a file and renames over it.
     fn pace_stale(&mut self, is_stale: bool, now: Moment) {
         self.stale_rounds = if is_stale { self.stale_rounds + 1 } else { 0 };
         if let Some(more) = self.stale_rounds.checked_sub(STALE_FREE) {
@@ -389,6 +391,7 @@ impl Engine {
         match compared {
             Compared::InStep => {
                 self.failures = 0;
+                self.stale_rounds = 0;
                 self.is_in_step = true;
             }
             Compared::Wait(until) => self.compare_at = Some(until.max(now.after(RETRY_MIN / 4))),

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod chunk;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod golden;
