@@ -106,6 +106,13 @@ impl PackWriter {
         Self(MAGIC.to_vec())
     }
 
+    /// Starts an empty pack with room for `bytes` in all, so that a large one is not copied while it grows.
+    pub fn with_room(bytes: usize) -> Self {
+        let mut pack = Vec::with_capacity(bytes.max(PACK_HEADER_BYTES));
+        pack.extend_from_slice(MAGIC);
+        Self(pack)
+    }
+
     /// Appends an object and returns the offset of its body.
     pub fn push(&mut self, kind: ObjectKind, id: &ObjectId, body: &[u8]) -> u64 {
         self.record(kind as u8, id.as_bytes(), body)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fsync_core::id::{ID_BYTES, ObjectId, ObjectKind};
 use fsync_core::label::TenantName;
-use fsync_core::pack::{Object, PackWriter};
+use fsync_core::pack::{Object, PACK_HEADER_BYTES, PackWriter};
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::{PackEntry, PackId, PackPlace};
 use futures_util::{StreamExt, TryStreamExt};
@@ -131,7 +131,8 @@ impl Blobs {
         tenant: &TenantName,
         objects: &[Object],
     ) -> Result<(PackId, Vec<PackEntry>), BlobError> {
-        let mut writer = PackWriter::new();
+        let room = objects.iter().map(Object::packed_bytes).sum::<usize>();
+        let mut writer = PackWriter::with_room(PACK_HEADER_BYTES + room);
         let mut entries = Vec::with_capacity(objects.len());
         for object in objects {
             let offset = writer.push(object.kind, &object.id, &object.bytes);

@@ -151,7 +151,7 @@ impl Store {
                 None => None,
                 Some((kind, Place::Inline(bytes))) => Some((kind, bytes)),
                 Some((kind, Place::Pack(_))) => {
-                    bodies.next().flatten().map(|bytes| (kind, bytes.to_vec()))
+                    bodies.next().flatten().map(|bytes| (kind, bytes.into()))
                 }
             });
         }

@@ -208,7 +208,12 @@ fn build_pack(
     mut left: VecDeque<Wanted>,
     source: &dyn Source,
 ) -> Result<(Built, VecDeque<Wanted>), Gone> {
-    let mut pack = PackWriter::new();
+    let most: usize = left
+        .iter()
+        .take(limits::REQUEST_OBJECTS)
+        .map(Wanted::packed_bytes)
+        .sum();
+    let mut pack = PackWriter::with_room(most.min(BATCH_BYTES));
     let mut moved = Moved::default();
     while let Some(wanted) = left.front() {
         let object = read_verified(wanted, source)?;

@@ -43,11 +43,11 @@ pub(super) async fn get(
     let (from_root, to_root) = (from.map(|f| f.revision.root), to.revision.root);
     let work = move |nodes: &dyn fsync_core::nodes::Nodes| delta(nodes, from_root, to_root);
     let delta = api.store.with_nodes(&tree.tenant, work).await?;
-    let _room = api.gate.enter(limits::PACK_BODY_BYTES).await?;
+    let room = api.gate.enter(limits::PACK_BODY_BYTES).await?;
     let mut writer = write(&api, &tree, &delta).await?;
     let (id, bytes) = to.revision.encode();
     writer.push_revision(&id, &bytes);
-    let mut response = pack::answer(writer.finish());
+    let mut response = pack::answer(writer.finish(), room);
     if let Some(value) = moves_header(moves) {
         response.headers_mut().insert(MOVES_HEADER, value);
     }
@@ -126,7 +126,8 @@ fn moves_header(mut moves: Vec<MoveHint>) -> Option<HeaderValue> {
 
 /// Writes what the delta names, up to a pack of nodes and [`limits::DELTA_INLINE_BYTES`] of chunks.
 async fn write(api: &Api, tree: &TreeKey, delta: &Delta) -> Result<PackWriter, ApiError> {
-    let mut writer = PackWriter::new();
+    let most = delta.nodes.len() * limits::NODE_TARGET_BYTES;
+    let mut writer = PackWriter::with_room(most.min(limits::PACK_BYTES));
     let nodes: Vec<ObjectId> = delta.nodes.iter().map(|(_, id)| *id).collect();
     for ids in nodes
         .chunks(READ_OBJECTS)

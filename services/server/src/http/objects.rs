@@ -24,8 +24,9 @@ pub(super) async fn post(
     if !lacking.is_empty() {
         return Err(not_here(lacking));
     }
-    let _room = api.gate.enter(limits::PACK_BODY_BYTES).await?;
-    let mut writer = PackWriter::new();
+    let room = api.gate.enter(limits::PACK_BODY_BYTES).await?;
+    let most = request.ids.len() * limits::CHUNK_TARGET_BYTES;
+    let mut writer = PackWriter::with_room(most.min(limits::PACK_BYTES));
     // What does not fit is left out; the caller asks again for what it did not get.
     for ids in request.ids.chunks(READ_OBJECTS) {
         if writer.len() >= limits::PACK_BYTES {
@@ -40,7 +41,7 @@ pub(super) async fn post(
             }
         }
     }
-    Ok(pack::answer(writer.finish()))
+    Ok(pack::answer(writer.finish(), room))
 }
 
 /// Objects read at once: bounds what is read beyond a full answer (chunks of 4 MiB are asked for one by one or few).

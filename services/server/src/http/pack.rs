@@ -1,10 +1,12 @@
 //! Packs in bodies: read, verified, and taken apart into what admission and stores need.
 
-use axum::body;
+use std::convert::Infallible;
+
+use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fsync_core::id::RevisionId;
 use fsync_core::label::TenantName;
 use fsync_core::limits;
@@ -12,6 +14,7 @@ use fsync_core::pack::{Object, PACK_HEADER_BYTES, PackReader, RECORD_HEADER_BYTE
 use fsync_core::service::admit::Pushed;
 use fsync_core::service::record::{PackEntry, Payload};
 use fsync_core::wire::{ErrorCode, PACK_TYPE};
+use futures_util::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
@@ -56,27 +59,21 @@ pub(super) async fn receive(api: &Api, request: Request) -> Result<Received, Api
         .gate
         .enter(length.unwrap_or(limits::PACK_BODY_BYTES))
         .await?;
-    let raw = body::to_bytes(request.into_body(), limits::PACK_BODY_BYTES).await;
-    let raw = raw.map_err(|e| match is_limit(&e) {
-        true => too_large(),
-        false => ApiError::malformed("the pack cannot be read", e),
-    })?;
+    let mut pieces = request.into_body().into_data_stream();
+    let mut raw = BytesMut::with_capacity(length.unwrap_or_default());
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|e| ApiError::malformed("the pack cannot be read", e))?;
+        if raw.len() + piece.len() > limits::PACK_BODY_BYTES {
+            return Err(too_large());
+        }
+        raw.extend_from_slice(&piece);
+    }
+    let raw = raw.freeze();
     if raw.len() <= PIECE_BYTES / 4 {
         // So little is verified faster than handed to another thread.
         return verify(raw, room);
     }
     api.store.busy(move || verify(raw, room)).await?
-}
-
-fn is_limit(error: &axum::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if error.to_string().contains("length limit") {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 fn verify(raw: Bytes, room: OwnedSemaphorePermit) -> Result<Received, ApiError> {
@@ -159,7 +156,16 @@ impl Received {
     }
 }
 
-/// Answers with a pack.
-pub(super) fn answer(pack: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, PACK_TYPE)], pack).into_response()
+/// Answers with a pack, which keeps its room until the last piece of it was taken.
+pub(super) fn answer(pack: Vec<u8>, room: OwnedSemaphorePermit) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(PACK_TYPE)),
+        (header::CONTENT_LENGTH, HeaderValue::from(pack.len())),
+    ];
+    let rest = (Bytes::from(pack), room);
+    let pieces = futures_util::stream::unfold(rest, |(mut rest, room)| async {
+        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
+        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, room)))
+    });
+    (headers, Body::from_stream(pieces)).into_response()
 }
