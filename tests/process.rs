@@ -123,14 +123,22 @@ impl Process {
         logs: &Path,
         environment: &[(&str, &str)],
     ) -> Result<Self> {
+        let mut command = Command::new(binary(name)?);
+        command.args(args).envs(environment.iter().copied());
+        Self::spawn(name, command, logs)
+    }
+
+    /// Starts any command as the program `name`; its stderr goes to a file in `logs`.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(name: &str, mut command: Command, logs: &Path) -> Result<Self> {
         let file = tempfile::Builder::new()
             .prefix(&format!("{name}-"))
             .suffix(".log")
             .tempfile_in(logs)?;
         let (file, errors) = file.keep()?;
-        let mut child = Command::new(binary(name)?)
-            .args(args)
-            .envs(environment.iter().copied())
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(file)

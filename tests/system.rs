@@ -5,12 +5,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::folder;
-use crate::process::{Finished, Process, run};
+use crate::process::{Finished, Process, binary, run};
 use crate::wait::{PATIENCE, until};
 
 const SERVER: &str = "fsync-server";
@@ -93,6 +94,42 @@ impl System {
         let args = self.sync_args(folder, url, flags);
         let process = Process::start(AGENT, args, &self.path("logs"))?;
         Ok(Agent { process, root })
+    }
+
+    /// As [`System::agent`], with its folder on a disk of its own that holds `bytes`; `None` where the system allows no
+    /// such disk.
+    ///
+    /// # Errors
+    /// If the agent cannot be started or does not connect.
+    pub fn agent_on_small_disk(
+        &self,
+        folder: &str,
+        server: &Server,
+        bytes: u64,
+    ) -> Result<Option<Agent>> {
+        let root = self.folder(folder)?;
+        let namespace: &[&str] = match rustix::process::geteuid().is_root() {
+            true => &["--mount"],
+            false => &["--mount", "--map-root-user"],
+        };
+        let mount = "mount -t tmpfs -o size=\"$1\" small \"$2\" && shift 2 && exec \"$@\"";
+        let inside = |then: &[OsString]| {
+            let mut command = Command::new("unshare");
+            command.args(namespace).args(["sh", "-c", mount, "sh"]);
+            command.arg(bytes.to_string()).arg(&root).args(then);
+            command
+        };
+        if !inside(&["true".into()]).output()?.status.success() {
+            return Ok(None);
+        }
+        let mut args = vec![binary(AGENT)?.into_os_string()];
+        args.extend(self.sync_args(folder, &server.url, &[]));
+        let mut process = Process::spawn(AGENT, inside(&args), &self.path("logs"))?;
+        process.line_after("connected to ", PATIENCE)?;
+        // The disk is seen only by the agent, and through its entry in /proc.
+        let seen = format!("/proc/{}/root", process.id());
+        let root = Path::new(&seen).join(root.strip_prefix("/")?);
+        Ok(Some(Agent { process, root }))
     }
 
     /// Brings a folder in step once and returns how that ended.

@@ -7,4 +7,5 @@ mod demo;
 mod in_step;
 mod long;
 mod restarts;
+mod small_disk;
 mod verbs;

@@ -1,0 +1,39 @@
+//! A disk that fills up while changes from elsewhere are applied.
+
+use std::fs;
+use std::io::Write;
+
+use anyhow::Result;
+use fsync_tests::System;
+use fsync_tests::folder::{self, write};
+use fsync_tests::wait::{PATIENCE, until, until_true};
+
+#[test]
+fn a_full_disk_holds_up_only_what_has_no_room() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    let Some(b) = system.agent_on_small_disk("b", &server, 8 << 20)? else {
+        // The one thing that depends on what the system allows.
+        writeln!(std::io::stderr(), "left out: no mount namespace here")?;
+        return Ok(());
+    };
+    let large = ["large/1", "large/2", "large/3"];
+    for (name, byte) in large.into_iter().zip(1..) {
+        write(&a.root, name, vec![byte; 5 << 20])?;
+    }
+    a.flush()?;
+    until_true("b says that its disk is full", PATIENCE, || {
+        b.process.stderr().contains("full")
+    })?;
+    write(&a.root, "small", "there is room for this")?;
+    until("small is at b", PATIENCE, || {
+        Ok(fs::read(b.root.join("small"))?)
+    })?;
+    for name in &large[1..] {
+        fs::remove_file(a.root.join(name))?;
+    }
+    until("a and b are the same", PATIENCE, || {
+        folder::same(&a.root, &b.root)
+    })
+}
