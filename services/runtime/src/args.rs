@@ -2,6 +2,8 @@
 //!
 //! Every flag can be given as an `FSYNC_*` environment variable as well; the flag wins.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 
 /// How much is logged, and in which shape.
@@ -38,6 +40,30 @@ pub enum LogFormat {
     Json,
 }
 
+/// A text that is no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a duration: use a number with s, m, h or d, as in 30d")]
+pub struct BadDuration(String);
+
+/// Parses a duration flag: a number with the unit `s`, `m`, `h` or `d`.
+///
+/// # Errors
+/// [`BadDuration`], with how to write one.
+pub fn duration(text: &str) -> Result<Duration, BadDuration> {
+    let bad = || BadDuration(text.to_owned());
+    let unit = text.chars().next_back().ok_or_else(bad)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        _ => return Err(bad()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_e| bad())?;
+    let seconds = number.checked_mul(seconds).ok_or_else(bad)?;
+    Ok(Duration::from_secs(seconds))
+}
+
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -68,5 +94,13 @@ mod tests {
     #[test]
     fn an_unknown_format_is_refused() {
         assert!(Cli::try_parse_from(["x", "--log-format", "xml"]).is_err());
+    }
+    #[test]
+    fn durations_carry_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        for bad in ["", "5", "d", "1y", "99999999999999999999d", "1 d", "ö"] {
+            assert!(duration(bad).is_err(), "{bad:?}");
+        }
     }
 }

@@ -10,5 +10,5 @@ pub mod crypto;
 pub mod shutdown;
 pub mod telemetry;
 
-pub use args::{LogArgs, LogFormat};
+pub use args::{LogArgs, LogFormat, duration};
 pub use shutdown::Shutdown;

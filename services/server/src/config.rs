@@ -82,9 +82,6 @@ pub enum ConfigError {
     /// The address cannot be understood.
     #[error("--listen {0:?} is not an address: use HOST:PORT, as in 127.0.0.1:8484")]
     Listen(String),
-    /// A duration cannot be understood.
-    #[error("{0:?} is not a duration: use a number with s, m, h or d, as in 30d")]
-    Duration(String),
 }
 
 impl Config {
