@@ -166,3 +166,35 @@ fn an_emptied_root_is_never_taken_for_a_delete() -> Result<()> {
     assert_eq!(fs::read_dir(&a.root)?.count(), 0);
     Ok(())
 }
+
+#[test]
+fn old_trash_expires_but_a_late_write_becomes_a_conflict_copy() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    system.folder("a")?;
+    system.once("a", &server.url, &[])?.success()?;
+    let root = system.path("a");
+    write(&root, ".fsync/trash/1000-0/d/old", "o")?;
+    let long_ago = std::time::UNIX_EPOCH;
+    let old = fs::File::options()
+        .write(true)
+        .open(root.join(".fsync/trash/1000-0/d/old"))?;
+    old.set_modified(long_ago)?;
+    write(
+        &root,
+        ".fsync/trash/2000-0/late.txt",
+        "written after it was taken away",
+    )?;
+    let a = system.agent("a", &server)?;
+    wait::until_true("the trash is empty", wait::PATIENCE, || {
+        fs::read_dir(root.join(".fsync/trash")).is_ok_and(|mut left| left.next().is_none())
+    })?;
+    a.flush()?;
+    let list = json(&a, "conflicts", &[])?;
+    assert_eq!(list[0]["path"], "late.txt", "{list}");
+    assert!(
+        !root.join("d").exists(),
+        "what is merely old does not come back"
+    );
+    Ok(())
+}

@@ -380,3 +380,28 @@ pub trait Files: Send + Sync {
     /// [`FilesError`] of the system call.
     fn trash_slots(&self) -> Result<Vec<TrashSlot>>;
 }
+
+/// Makes a directory of the tree and those on the way to it, where they are missing.
+///
+/// # Errors
+/// [`FilesError`]; a file that stands in the way shows only when something is put below it.
+pub fn make_dirs(files: &dyn Files, dir: &RelPath) -> Result<()> {
+    let mut at = RelPath::root();
+    for name in dir.names() {
+        at = at.join(&name);
+        make_dir(files, &at)?;
+    }
+    Ok(())
+}
+
+/// Makes a directory of the tree unless something stands there; returns whether it did.
+///
+/// # Errors
+/// [`FilesError`] of the system call.
+pub fn make_dir(files: &dyn Files, dir: &RelPath) -> Result<bool> {
+    match files.make_dir(Place::Tree(dir)) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is(Problem::Exists) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -15,6 +15,7 @@ mod driver;
 mod history;
 mod net;
 mod restore;
+mod trash;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -59,6 +60,8 @@ pub struct Options {
     pub ca_pem: Option<Vec<u8>>,
     /// End when folder and head are in step; else go on until told to stop.
     pub is_once: bool,
+    /// How long the trash keeps what was taken away.
+    pub trash_keep: Duration,
     /// Who is told.
     pub progress: Arc<dyn Progress>,
 }
@@ -189,6 +192,12 @@ async fn run_tasks(options: Options, http: Http, tasks: &Shutdown) -> Result<Out
         "control events",
         feed_commands(command_queue, events.clone()),
     ));
+    trash::start(
+        parts.clone(),
+        options.trash_keep,
+        options.progress.clone(),
+        tasks,
+    );
     let net = net::Net {
         http,
         agent: parts.agent.clone(),

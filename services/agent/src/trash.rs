@@ -1,16 +1,20 @@
 //! The trash: what apply took away, kept for a while, looked at again before it goes.
 //!
-//! Guarantees: nothing is removed for good that was written to after it went to the trash; such a late write is reported
-//! so that its content becomes a conflict copy. Nothing outside the trash is removed.
-//! Does not: decide how long things are kept, or where a restored file goes.
-//! Place: `apply` fills it; the sync thread expires it once a day and restores from it when the user asks.
+//! Guarantees: nothing is removed for good that was written to after it went to the trash; such a late writer's content
+//! becomes a conflict copy in the folder. Nothing outside the trash is removed.
+//! Does not: decide how long things are kept, or when it is looked through.
+//! Place: `apply` fills it; `run/trash.rs` sweeps it.
 
 use std::time::Duration;
 
+use fsync_core::conflict;
+use fsync_core::label::AgentName;
 use fsync_core::node::Entry;
 use fsync_core::path::RelPath;
+use fsync_core::revision::Timestamp;
 
-use crate::files::{Files, FilesError, Kind, Place, Problem, Rename, TrashSlot};
+use crate::files::{Files, FilesError, Kind, Place, Problem, Rename, TrashSlot, make_dirs};
+use crate::scan::{Hashed, hash_file};
 use crate::state::{Durability, State, StateError};
 
 /// How long things stay in the trash unless the user says otherwise.
@@ -29,13 +33,13 @@ pub struct TrashItem {
     pub entry: Option<Entry>,
 }
 
-/// What an expiry did.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Expired {
-    /// Files and links that were removed for good.
-    pub removed: u64,
-    /// What was written to after it went to the trash; it is still there.
-    pub late: Vec<TrashItem>,
+/// A late writer's content that is back in the folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rescued {
+    /// Where it stood before it was taken away.
+    pub path: RelPath,
+    /// The conflict copy that holds it now.
+    pub copy: RelPath,
 }
 
 /// Why the trash could not be worked on.
@@ -61,46 +65,118 @@ pub fn list(files: &dyn Files, state: &State) -> Result<Vec<TrashItem>, TrashErr
     Ok(items)
 }
 
-/// Finds what was written to after it went to the trash: a program still had it open.
-///
-/// # Errors
-/// [`TrashError`] of the disk or the state.
-pub fn late_writes(files: &dyn Files, state: &State) -> Result<Vec<TrashItem>, TrashError> {
-    let mut late = Vec::new();
-    for item in list(files, state)? {
-        if is_late(files, state, &item)? {
-            late.push(item);
-        }
-    }
-    Ok(late)
+/// Looks through the trash: rescues what was written to late, removes for good what is too old.
+#[derive(Clone, Copy)]
+pub struct Sweep<'a> {
+    /// The folder's file system.
+    pub files: &'a dyn Files,
+    /// What is remembered of the folder.
+    pub state: &'a State,
+    /// Who names the conflict copies.
+    pub agent: &'a AgentName,
+    /// How long things are kept.
+    pub keep: Duration,
+    /// What went to the trash less than this ago is left alone: an apply may still be at it.
+    pub settle: Duration,
 }
 
-/// Removes for good what is in the trash for longer than `keep`.
-///
-/// # Errors
-/// [`TrashError`]; what was removed until then stays removed.
-pub fn expire(files: &dyn Files, state: &State, keep: Duration) -> Result<Expired, TrashError> {
-    let now_ms = files.now().max(0).cast_unsigned() / 1_000_000;
-    let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
-    let mut expired = Expired::default();
-    for slot in files.trash_slots()? {
-        if slot.time_ms.saturating_add(keep_ms) > now_ms {
-            continue;
-        }
-        let mut items = Vec::new();
-        walk(files, state, slot, &mut items)?;
-        for item in items {
-            if is_late(files, state, &item)? {
-                expired.late.push(item);
+impl std::fmt::Debug for Sweep<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sweep")
+            .field("keep", &self.keep)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sweep<'_> {
+    /// Sweeps until the end or until `is_stopped`; returns how many files and links were removed for good. Tells each
+    /// rescue. A slot that cannot be worked on is logged and left to the next sweep.
+    ///
+    /// # Errors
+    /// [`TrashError`] if the trash cannot be listed.
+    pub fn run(
+        &self,
+        is_stopped: &dyn Fn() -> bool,
+        told: &mut dyn FnMut(Rescued),
+    ) -> Result<u64, TrashError> {
+        let mut removed = 0;
+        for slot in self.files.trash_slots()? {
+            if is_stopped() {
+                break;
+            }
+            if !self.is_older(slot, self.settle) {
                 continue;
             }
-            files.remove_file(Place::Trash(slot, &item.path))?;
-            forget(state, &item)?;
-            expired.removed += 1;
+            match self.slot(slot, told) {
+                Ok(count) => removed += count,
+                Err(error) => {
+                    tracing::warn!(%slot, %error, "a part of the trash was left as it is");
+                }
+            }
         }
-        remove_dirs(files, slot, &RelPath::root(), DEPTH)?;
+        Ok(removed)
     }
-    Ok(expired)
+
+    fn is_older(&self, slot: TrashSlot, age: Duration) -> bool {
+        let now_ms = self.files.now().max(0).cast_unsigned() / 1_000_000;
+        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        slot.time_ms.saturating_add(age_ms) <= now_ms
+    }
+
+    fn slot(&self, slot: TrashSlot, told: &mut dyn FnMut(Rescued)) -> Result<u64, TrashError> {
+        let is_due = self.is_older(slot, self.keep);
+        let mut items = Vec::new();
+        walk(self.files, self.state, slot, &mut items)?;
+        let (mut removed, mut gone) = (0, 0);
+        for item in items {
+            if is_late(self.files, self.state, &item)? {
+                if let Some(copy) = self.rescue(&item)? {
+                    gone += 1;
+                    let path = item.path;
+                    told(Rescued { path, copy });
+                }
+            } else if is_due {
+                self.files.remove_file(Place::Trash(slot, &item.path))?;
+                forget(self.state, &item)?;
+                removed += 1;
+            }
+        }
+        if is_due || gone > 0 {
+            remove_dirs(self.files, slot, &RelPath::root(), DEPTH)?;
+        }
+        Ok(removed)
+    }
+
+    /// Moves a late writer's file beside where it stood, under a name of a conflict copy; the watcher sees it there.
+    /// `None` while it is being written: it stays in the trash until the next sweep.
+    fn rescue(&self, item: &TrashItem) -> Result<Option<RelPath>, TrashError> {
+        let from = Place::Trash(item.slot, &item.path);
+        let Some((dir, name)) = item.path.split_last() else {
+            return Ok(None);
+        };
+        let Hashed::Entry {
+            entry: Entry::File(file),
+            stat,
+            ..
+        } = hash_file(self.files, from)
+        else {
+            return Ok(None);
+        };
+        make_dirs(self.files, &dir)?;
+        let time = Timestamp(stat.mtime.max(0).cast_unsigned() / 1_000_000);
+        for name in conflict::candidates(&name, self.agent, time, &file.content.id()) {
+            let to = dir.join(&name);
+            match self.files.rename(from, Place::Tree(&to), Rename::NoReplace) {
+                Err(error) if error.is(Problem::Exists) => {}
+                Err(error) => return Err(error.into()),
+                Ok(()) => {
+                    forget(self.state, item)?;
+                    return Ok(Some(to));
+                }
+            }
+        }
+        Ok(None)
+    }
 }
 
 /// Puts something back into the tree, where nothing may stand.
@@ -125,12 +201,17 @@ fn forget(state: &State, item: &TrashItem) -> Result<(), TrashError> {
     })
 }
 
+/// What the state does not know is compared with the time at which it was taken away.
 fn is_late(files: &dyn Files, state: &State, item: &TrashItem) -> Result<bool, TrashError> {
-    let Some(known) = state.snapshot()?.trashed_at(item.slot, &item.path)? else {
+    let stat = files.stat(Place::Trash(item.slot, &item.path))?;
+    let Some(stat) = stat.filter(|stat| stat.kind == Kind::File) else {
         return Ok(false);
     };
-    let stat = files.stat(Place::Trash(item.slot, &item.path))?;
-    Ok(stat.is_some_and(|stat| known.is_late_write(&stat)))
+    let known = state.snapshot()?.trashed_at(item.slot, &item.path)?;
+    Ok(known.map_or_else(
+        || stat.mtime.max(0).cast_unsigned() / 1_000_000 > item.slot.time_ms,
+        |known| known.is_late_write(&stat),
+    ))
 }
 
 fn walk(

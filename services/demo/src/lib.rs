@@ -100,6 +100,7 @@ async fn play(stage: &Stage, url: &ServerUrl, shutdown: &Shutdown) -> anyhow::Re
             token: None,
             ca_pem: None,
             is_once: false,
+            trash_keep: fsync_agent::trash::KEEP,
             progress: Show::start(name, in_step.clone()),
         };
         agents.push(start_agent(options, shutdown));

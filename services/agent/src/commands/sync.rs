@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use fsync_core::label::{AgentName, TreeKey};
-use fsync_runtime::Shutdown;
+use fsync_runtime::{Shutdown, duration};
 
 use super::{Exit, output::Output};
 use crate::client::ServerUrl;
@@ -40,6 +40,9 @@ pub struct Args {
     /// Where the agent keeps its state [default: $XDG_STATE_HOME/fsync/ID]
     #[arg(long, env = "FSYNC_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
+    /// How long the trash keeps what was taken away
+    #[arg(long, env = "FSYNC_TRASH_KEEP", default_value = "30d", value_parser = duration, value_name = "DURATION")]
+    trash_keep: Duration,
     /// End as soon as folder and head are in step
     #[arg(long)]
     once: bool,
@@ -78,6 +81,7 @@ pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
         token,
         ca_pem,
         is_once: args.once,
+        trash_keep: args.trash_keep,
         progress: progress::choose(args.json),
     };
     let outcome = run::run(options, &shutdown).await;

@@ -17,7 +17,9 @@ use super::net::Net;
 use crate::client::ClientError;
 use crate::client::packs::Wanted;
 use crate::control::{Failure, FailureKind, PathText, Response};
-use crate::files::{Files, FilesError, Meta, Place, Problem, Rename, StageKey, TrashSlot};
+use crate::files::{
+    Files, FilesError, Meta, Place, Problem, Rename, StageKey, TrashSlot, make_dir, make_dirs,
+};
 
 /// Numbers of staged files that this file makes; apply counts from below.
 static NEXT_STAGE: AtomicU64 = AtomicU64::new(1 << 48);
@@ -69,7 +71,7 @@ async fn try_restore(
         }
         entry => files.push((path.clone(), entry)),
     }
-    make_parents(net, path)?;
+    make_dirs(&*net.parts.files, &path.parent().unwrap_or_default())?;
     let mut changed = 0;
     for (path, entry) in files.into_iter().filter(|(path, _)| !path.is_root()) {
         changed += u64::from(put(net, &mut nodes, &path, entry).await?);
@@ -119,24 +121,6 @@ async fn find(
         Some((item.revision, entry))
     });
     other.ok_or_else(|| RestoreError::NoVersion(format!("no earlier version of {path} is known")))
-}
-
-fn make_parents(net: &Net, path: &RelPath) -> Result<(), RestoreError> {
-    let mut dir = RelPath::root();
-    for name in path.parent().unwrap_or_default().names() {
-        dir = dir.join(&name);
-        make_dir(&*net.parts.files, &dir)?;
-    }
-    Ok(())
-}
-
-/// Makes a directory unless one stands there; returns whether it did.
-fn make_dir(files: &dyn Files, path: &RelPath) -> Result<bool, FilesError> {
-    match files.make_dir(Place::Tree(path)) {
-        Ok(()) => Ok(true),
-        Err(error) if error.is(Problem::Exists) => Ok(false),
-        Err(error) => Err(error),
-    }
 }
 
 /// Puts one version at its path; returns whether anything changed.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use crate::fixture::{Folder, chunk_id, path};
 use fsync_agent::apply::{Applied, Applier, Contents, StepResult, Target, recover};
-use fsync_agent::files::{Files, Place, StageKey};
+use fsync_agent::files::{Files, StageKey};
 use fsync_agent::state::{Durability, Intent, Standing, StateError};
 use fsync_agent::trash;
 use fsync_core::id::{ObjectId, RevisionId};
@@ -428,14 +428,19 @@ fn late_writers_keep_their_content() {
         .is_complete()
     );
     writer.write_all(b" and more").unwrap();
-    let expired = trash::expire(&folder.disk, &folder.state, std::time::Duration::ZERO).unwrap();
-    assert_eq!((expired.removed, expired.late.len()), (0, 1));
-    let late = &expired.late[0];
-    assert!(
-        folder
-            .disk
-            .stat(Place::Trash(late.slot, &late.path))
-            .unwrap()
-            .is_some()
-    );
+    let agent = "me".parse().unwrap();
+    let sweep = trash::Sweep {
+        files: &folder.disk,
+        state: &folder.state,
+        agent: &agent,
+        keep: std::time::Duration::ZERO,
+        settle: std::time::Duration::ZERO,
+    };
+    let mut rescued = Vec::new();
+    let removed = sweep.run(&|| false, &mut |found| rescued.push(found));
+    assert_eq!((removed.unwrap(), rescued.len()), (0, 1));
+    let copy = rescued[0].copy.to_string();
+    assert!(copy.starts_with("a (conflicted copy me "), "{copy}");
+    assert!(folder.read(&copy).ends_with(" and more"));
+    assert!(folder.disk.trash_slots().unwrap().is_empty());
 }
