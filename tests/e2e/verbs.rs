@@ -126,7 +126,10 @@ fn a_mass_delete_waits_for_approval_and_then_happens() -> Result<()> {
         !a.root.join("d").exists(),
         "what was deleted is not made again"
     );
-    a.verb("approve", &[])?.success()?;
+    let other = a.verb("approve", &["--hold", "3"])?;
+    assert_eq!(other.code, Some(1), "{other:?}");
+    assert!(other.stderr.contains("there is no hold 3"), "{other:?}");
+    a.verb("approve", &["--hold", "2"])?.success()?;
     system.in_step("a", "b")?;
     assert_eq!(left(&b), 0);
     Ok(())

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use fsync_agent::folder::{FolderEffect, FolderInput, NetFailure, Notice};
+use fsync_agent::folder::{FolderEffect, FolderInput, HoldKind, NetFailure, Notice};
 use fsync_core::label::TreeKey;
 use fsync_core::service::Now;
 use fsync_core::service::record::Ticket;
@@ -267,7 +267,9 @@ impl World {
             }
             Event::Approve(at, life) => {
                 if self.machines[at].life == life {
-                    self.feed(at, FolderInput::Approve);
+                    for kind in [HoldKind::Root, HoldKind::DeletesOut, HoldKind::DeletesIn] {
+                        self.feed(at, FolderInput::Approve(kind));
+                    }
                 }
             }
         }

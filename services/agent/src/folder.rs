@@ -30,6 +30,7 @@ use crate::files::Files;
 use crate::scan::{RootCheck, RootProblem, ScanError};
 use crate::state::{State, StateError};
 
+pub use hold::HoldKind;
 pub use message::{
     FetchAnswer, FetchRequest, FolderEffect, FolderInput, NetFailure, Notice, PushRequest,
     SourceItem,
@@ -163,8 +164,8 @@ impl Folder {
             FolderInput::Pushed(answer) => self.pushed(answer, now, &mut out)?,
             FolderInput::Chunks { batch, objects } => self.chunks(batch, objects, now, &mut out)?,
             FolderInput::Flush(id) => Some(Input::Flush(id)),
-            FolderInput::Approve => Some(self.approve()?),
-            FolderInput::Reject => Some(self.reject()?),
+            FolderInput::Approve(kind) => Some(self.approve(kind)?),
+            FolderInput::Reject(kind) => Some(self.reject(kind)?),
             FolderInput::Tick => Some(Input::Tick),
         };
         if let Some(input) = input {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::protocol::PathText;
 use crate::client::ServerUrl;
+pub use crate::folder::HoldKind;
 use crate::progress::{Amount, Stage};
 
 /// Most exceptions that a status lists; [`Status::exception_count`] has the whole number.
@@ -115,18 +116,6 @@ pub struct ExceptionItem {
     pub path: PathText,
     /// What it is.
     pub exception: Exception,
-}
-
-/// What kind of hold it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HoldKind {
-    /// The root is missing, replaced, emptied or on another device: nothing moves in either direction.
-    Root,
-    /// Too many files vanished here: their deletes are not sent.
-    DeletesOut,
-    /// Another agent deleted too much without approval: the deletes are not applied.
-    DeletesIn,
 }
 
 /// A stop that asks the user.

@@ -14,15 +14,28 @@ use fsync_core::exception::Exception;
 use fsync_core::id::ObjectId;
 use fsync_core::path::RelPath;
 use fsync_core::tree::Edits;
+use serde::{Deserialize, Serialize};
 
 use super::{Folder, FolderEffect, FolderError, Notice, Now};
 use crate::scan::RootCheck;
-use crate::state::Durability;
+use crate::state::{Durability, Snapshot, StateError};
 
 /// A comparison is made so often at most until all deletes in question are withheld.
 const ROUNDS: usize = 32;
 /// After that many it is tried again later.
 const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// What kind of hold it is. One of each kind can stand at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldKind {
+    /// The root is missing, replaced, emptied or on another device: nothing moves in either direction.
+    Root,
+    /// Too many files vanished here: their deletes are not sent.
+    DeletesOut,
+    /// Another agent deleted too much without approval: the deletes are not applied.
+    DeletesIn,
+}
 
 /// What was deleted lately, by direction, and what the user decided.
 #[derive(Debug, Default)]
@@ -129,20 +142,25 @@ impl Folder {
         Ok(())
     }
 
-    /// Lets the held deletes through, whatever the head is by now; or takes a changed root as the folder's new one.
-    pub(super) fn approve(&mut self) -> Result<Input, FolderError> {
-        if self.root_problem.take().is_some() {
-            self.root_check = RootCheck::Accept;
-            return Ok(Input::Root { is_sound: true });
+    /// Lets the held deletes of one direction through, whatever the head is by now; or takes a changed root as the folder's
+    /// new one.
+    pub(super) fn approve(&mut self, kind: HoldKind) -> Result<Input, FolderError> {
+        if kind == HoldKind::Root {
+            let is_sound = self.root_problem.take().is_some();
+            if is_sound {
+                self.root_check = RootCheck::Accept;
+                return Ok(Input::Root { is_sound });
+            }
+            return Ok(Input::Tick);
         }
-        let released = self.release()?;
-        self.holds.is_approved = true;
+        let released = self.release(kind)?;
+        self.holds.is_approved |= !released.is_empty();
         Ok(Input::Decided { released })
     }
 
-    /// Refuses the held deletes.
-    pub(super) fn reject(&mut self) -> Result<Input, FolderError> {
-        let released = self.release()?;
+    /// Refuses the held deletes of one direction. A changed root cannot be refused.
+    pub(super) fn reject(&mut self, kind: HoldKind) -> Result<Input, FolderError> {
+        let released = self.release(kind)?;
         let edits: Edits = released.iter().map(|path| (path.clone(), None)).collect();
         self.edit_synced(&edits)?;
         self.is_durable = false;
@@ -156,26 +174,43 @@ impl Folder {
         Ok(Some(notice).filter(|_| files > 0))
     }
 
-    fn held(&self) -> Result<Vec<RelPath>, FolderError> {
-        let all = self
-            .parts
-            .state
-            .snapshot()?
-            .exceptions_within(&RelPath::root())?;
+    fn held(&self) -> Result<Vec<(RelPath, HoldKind)>, FolderError> {
+        let snapshot = self.parts.state.snapshot()?;
+        let all = snapshot.exceptions_within(&RelPath::root())?;
         let held = all
             .into_iter()
             .filter(|(_, exception)| *exception == Exception::Held);
-        Ok(held.map(|(path, _)| path).collect())
+        held.map(|(path, _)| {
+            let kind = side(&snapshot, &path)?;
+            Ok((path, kind))
+        })
+        .collect()
     }
 
-    fn release(&mut self) -> Result<Vec<RelPath>, FolderError> {
-        let held = self.held()?;
+    fn release(&mut self, kind: HoldKind) -> Result<Vec<RelPath>, FolderError> {
+        let held = self.held()?.into_iter();
+        let held: Vec<RelPath> = held
+            .filter(|(_, of)| *of == kind)
+            .map(|(path, _)| path)
+            .collect();
         self.parts.state.update(Durability::Lazy, |tx| {
             held.iter()
                 .try_for_each(|path| tx.set_exception(path, None))
         })?;
-        self.holds = Holds::default();
+        match kind {
+            HoldKind::DeletesOut => self.holds.outgoing = DeleteWindow::default(),
+            HoldKind::DeletesIn => self.holds.incoming = DeleteWindow::default(),
+            HoldKind::Root => {}
+        }
         self.is_durable = false;
         Ok(held)
     }
+}
+
+/// Tells the direction of a held path: what others deleted still stands here.
+pub(super) fn side(snapshot: &Snapshot, path: &RelPath) -> Result<HoldKind, StateError> {
+    Ok(match snapshot.row_at(path)? {
+        Some(_) => HoldKind::DeletesIn,
+        None => HoldKind::DeletesOut,
+    })
 }

@@ -11,6 +11,8 @@ use fsync_core::path::RelPath;
 use fsync_core::revision::MoveHint;
 use fsync_core::wire::{CommitAnswer, Head};
 
+use super::hold::HoldKind;
+
 /// What the world tells a folder.
 #[derive(Debug)]
 pub enum FolderInput {
@@ -44,10 +46,10 @@ pub enum FolderInput {
     },
     /// The user waits until all is in step.
     Flush(u64),
-    /// The user lets the held deletes through.
-    Approve,
-    /// The user refuses the held deletes: what they concern comes back.
-    Reject,
+    /// The user lets a hold's changes through.
+    Approve(HoldKind),
+    /// The user refuses a hold's deletes: what they concern comes back.
+    Reject(HoldKind),
     /// Time passed.
     Tick,
 }

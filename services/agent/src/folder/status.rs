@@ -8,6 +8,7 @@ use fsync_core::plan::{self, Skip};
 use fsync_core::tree;
 use fsync_core::wire::Head;
 
+use super::hold::{self, HoldKind};
 use super::{Folder, FolderError};
 
 /// How a folder stands.
@@ -66,10 +67,9 @@ impl Folder {
             .iter()
             .filter(|(_, exception)| *exception == Exception::Held)
         {
-            if snapshot.row_at(path)?.is_some() {
-                status.held_in += 1;
-            } else {
-                status.held_out += 1;
+            match hold::side(&snapshot, path)? {
+                HoldKind::DeletesIn => status.held_in += 1,
+                HoldKind::DeletesOut | HoldKind::Root => status.held_out += 1,
             }
         }
         status.exceptions = exceptions;

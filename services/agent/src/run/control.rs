@@ -16,7 +16,10 @@ use crate::control::{
 };
 use crate::folder::{Copy, FolderInput};
 
-/// Numbers of the holds that can exist.
+/// Why a root hold cannot be rejected.
+const ROOT_STAYS: &str = "a changed root cannot be taken back from here: put the folder back as it was, \
+                          then run `fsync-agent sync` again";
+/// Numbers of the holds that can exist: one of each kind at a time.
 const HOLD_ROOT: u64 = 1;
 const HOLD_OUT: u64 = 2;
 const HOLD_IN: u64 = 3;
@@ -70,34 +73,34 @@ impl Driver {
         drop(self.net.shutdown.spawn(name, task));
     }
 
-    fn release(&mut self, hold: Option<u64>, input: FolderInput) -> Result<Response, RunError> {
-        let holds: Vec<u64> = self.holds()?.iter().map(|hold| hold.id).collect();
-        let released: Vec<u64> = holds
-            .iter()
-            .copied()
-            .filter(|id| hold.is_none_or(|wanted| wanted == *id))
+    /// Ends one hold, or all that can be ended so, one by one.
+    fn release(
+        &mut self,
+        wanted: Option<u64>,
+        end: fn(HoldKind) -> FolderInput,
+    ) -> Result<Response, RunError> {
+        let can_end = |hold: &Hold| !matches!(end(hold.kind), FolderInput::Reject(HoldKind::Root));
+        let found = self.holds()?.into_iter();
+        let found: Vec<Hold> = found
+            .filter(|hold| wanted.is_none_or(|id| id == hold.id))
             .collect();
-        if released.is_empty() {
-            let which = hold.map_or_else(
-                || "nothing is held".to_owned(),
-                |id| format!("there is no hold {id}"),
-            );
-            let message = format!("{which}; `fsync-agent status` lists the holds");
-            return Ok(Response::Failed(Failure::new(
-                FailureKind::Refused,
-                message,
-            )));
+        let (ended, left): (Vec<Hold>, Vec<Hold>) = found.into_iter().partition(can_end);
+        if ended.is_empty() {
+            let message = match (left.is_empty(), wanted) {
+                (false, _) => ROOT_STAYS.to_owned(),
+                (true, Some(id)) => {
+                    format!("there is no hold {id}; `fsync-agent status` lists the holds")
+                }
+                (true, None) => "nothing is held; `fsync-agent status` lists the holds".to_owned(),
+            };
+            let failure = Failure::new(FailureKind::Refused, message);
+            return Ok(Response::Failed(failure));
         }
-        if released == [HOLD_ROOT] && matches!(input, FolderInput::Reject) {
-            let message = "a changed root cannot be taken back from here: put the folder back as it was, \
-                           then run `fsync-agent sync` again";
-            return Ok(Response::Failed(Failure::new(
-                FailureKind::Refused,
-                message,
-            )));
+        for hold in &ended {
+            self.feed(end(hold.kind))?;
         }
-        self.feed(input)?;
-        Ok(Response::Released { holds: released })
+        let holds = ended.iter().map(|hold| hold.id).collect();
+        Ok(Response::Released { holds })
     }
 
     /// Answers a flush whose work is done, but for what is held.

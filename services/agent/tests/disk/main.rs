@@ -7,6 +7,7 @@
 
 mod apply;
 mod fixture;
+mod holds;
 mod large;
 mod scan;
 mod state;
