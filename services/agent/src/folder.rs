@@ -87,6 +87,8 @@ pub struct Folder {
     engine: Engine,
     root_check: RootCheck,
     root_problem: Option<RootProblem>,
+    /// When the root is looked at again while it is held.
+    root_look: Option<Moment>,
     empty: ObjectId,
     head: head::HeadCache,
     compare: compare::Stash,
@@ -119,6 +121,7 @@ impl Folder {
         let mut folder = Self {
             root_check: RootCheck::Hold,
             root_problem: None,
+            root_look: None,
             head: head::HeadCache::load(&parts.state)?,
             compare: compare::Stash::default(),
             local_moves: Vec::new(),
@@ -146,6 +149,9 @@ impl Folder {
         now: Now,
     ) -> Result<Vec<FolderEffect>, FolderError> {
         let mut out = Vec::new();
+        if self.is_root_back(now) {
+            self.run(Input::Root { is_sound: true }, now, &mut out)?;
+        }
         let input = match input {
             FolderInput::Connected => Some(Input::Connected),
             FolderInput::Disconnected => Some(Input::Disconnected),
@@ -211,6 +217,12 @@ impl Folder {
                     effect => inputs.extend(self.carry_out(effect, now, out)?),
                 }
             }
+        }
+        if self.root_problem.is_some() {
+            let look = *self
+                .root_look
+                .get_or_insert_with(|| now.moment.after(hold::ROOT_LOOK));
+            wake = Some(wake.map_or(look, |wake: Moment| wake.min(look)));
         }
         out.extend(wake.map(FolderEffect::WakeAt));
         Ok(())

@@ -194,7 +194,7 @@ fn hold(hold: &Hold) -> String {
         "",
         hold.approve,
         "",
-        hold.reject
+        hold.way_back()
     )
 }
 

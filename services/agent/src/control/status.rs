@@ -133,8 +133,9 @@ pub struct Hold {
     pub paths: u64,
     /// The command that lets it happen.
     pub approve: String,
-    /// The command that takes it back.
-    pub reject: String,
+    /// The command that takes it back; a root hold has none: it ends by itself when the folder is put back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reject: Option<String>,
 }
 
 impl Hold {
@@ -148,8 +149,15 @@ impl Hold {
             since: Timestamp::default(),
             paths: 0,
             approve: format!("fsync-agent approve {dir} --hold {id}"),
-            reject: format!("fsync-agent reject {dir} --hold {id}"),
+            reject: (kind != HoldKind::Root)
+                .then(|| format!("fsync-agent reject {dir} --hold {id}")),
         }
+    }
+
+    /// Returns how it is taken back, for people.
+    pub fn way_back(&self) -> &str {
+        let none = "put the folder back as it was; the hold then ends by itself";
+        self.reject.as_deref().unwrap_or(none)
     }
 }
 
@@ -185,8 +193,10 @@ mod tests {
         let hold = |dir: &str| Hold::new(4, HoldKind::DeletesOut, String::new(), Path::new(dir));
         assert_eq!(hold("/a/b").approve, "fsync-agent approve /a/b --hold 4");
         assert_eq!(
-            hold("/my docs/it's").reject,
+            hold("/my docs/it's").way_back(),
             r"fsync-agent reject '/my docs/it'\''s' --hold 4"
         );
+        let root = Hold::new(1, HoldKind::Root, String::new(), Path::new("/a"));
+        assert!(root.reject.is_none() && root.way_back().contains("put the folder back"));
     }
 }

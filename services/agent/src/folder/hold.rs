@@ -17,13 +17,16 @@ use fsync_core::tree::Edits;
 use serde::{Deserialize, Serialize};
 
 use super::{Folder, FolderEffect, FolderError, Notice, Now};
-use crate::scan::RootCheck;
+use crate::scan::{self, RootCheck, Scope};
 use crate::state::{Durability, Snapshot, StateError};
 
 /// A comparison is made so often at most until all deletes in question are withheld.
 const ROUNDS: usize = 32;
 /// After that many it is tried again later.
 const STANDSTILL: Duration = Duration::from_secs(5);
+
+/// How often a held root is looked at: has it been put back?
+pub(super) const ROOT_LOOK: Duration = Duration::from_secs(2);
 
 /// What kind of hold it is. One of each kind can stand at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +143,22 @@ impl Folder {
         })?;
         self.is_durable = false;
         Ok(())
+    }
+
+    /// Looks at a held root now and then; one that is as it was ends its hold.
+    pub(super) fn is_root_back(&mut self, now: Now) -> bool {
+        let is_due = self.root_look.is_some_and(|at| at <= now.moment);
+        if self.root_problem.is_none() || !is_due {
+            return false;
+        }
+        self.root_look = None;
+        let parts = &self.parts;
+        let root = scan::check_root(&*parts.files, &parts.state, &Scope::Whole, RootCheck::Hold);
+        let is_back = root.is_ok();
+        if is_back {
+            self.root_problem = None;
+        }
+        is_back
     }
 
     /// Lets the held deletes of one direction through, whatever the head is by now; or takes a changed root as the folder's

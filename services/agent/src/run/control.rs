@@ -18,7 +18,7 @@ use crate::folder::{Copy, FolderInput};
 
 /// Why a root hold cannot be rejected.
 const ROOT_STAYS: &str = "a changed root cannot be taken back from here: put the folder back as it was, \
-                          then run `fsync-agent sync` again";
+                          and the hold ends by itself";
 /// Numbers of the holds that can exist: one of each kind at a time.
 const HOLD_ROOT: u64 = 1;
 const HOLD_OUT: u64 = 2;

@@ -238,8 +238,8 @@ impl Driver {
                  `fsync-agent approve {dir}`, take them back with `fsync-agent reject {dir}`"
             ),
             Notice::RootHeld { reason } => format!(
-                "held: {reason}; nothing moves in either direction. Put it back, or accept it as it is with \
-                 `fsync-agent approve {dir}`"
+                "held: {reason}; nothing moves in either direction. Put it back, and syncing goes on; or accept it \
+                 as it is with `fsync-agent approve {dir}`"
             ),
             Notice::Problem { path, reason } => format!("{path}: {reason}; all else goes on"),
             Notice::Trouble(message) => message.clone(),
@@ -268,7 +268,9 @@ impl Driver {
         let lines = holds.iter().map(|hold| {
             format!(
                 "held: {}; let it happen: {}; take it back: {}",
-                hold.reason, hold.approve, hold.reject
+                hold.reason,
+                hold.approve,
+                hold.way_back()
             )
         });
         Ok(Some(Outcome::Held(lines.collect::<Vec<_>>().join("\n"))))
