@@ -172,7 +172,13 @@ fn names_that_are_not_text_and_unreadable_things_stop_nothing() -> Result<()> {
     )?;
     write(&root, "plain", "2")?;
     drop(std::os::unix::net::UnixListener::bind(root.join("socket"))?);
-    system.once("a", &server.url, &[])?.success()?;
+    let said = system.once("a", &server.url, &[])?.success()?;
+    let skipped = "socket: it is a socket, device or FIFO, which cannot be synced";
+    assert!(said.contains(skipped), "{said}");
+    assert!(
+        said.contains("starting") && !said.contains("offline"),
+        "{said}"
+    );
     system.once("b", &server.url, &[])?.success()?;
     fs::remove_file(root.join("socket"))?;
     fsync_tests::folder::same(&root, &system.path("b"))

@@ -113,7 +113,8 @@ fn read_token(path: &Path) -> anyhow::Result<String> {
     let is_token = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
     anyhow::ensure!(
         is_token,
-        "the token file {} does not hold one token; make one with `fsync-server token`",
+        "the token file {} does not hold one token: it must be one line without spaces. Servers of this release ask for \
+         none: leave --token-file out",
         path.display()
     );
     Ok(token.to_owned())

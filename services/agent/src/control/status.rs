@@ -20,7 +20,7 @@ pub const LISTED_EXCEPTIONS: usize = 1000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// The agent looks at the folder for the first time since it started.
+    /// The agent has not reached the server yet since it started, nor failed to.
     #[default]
     Starting,
     /// Folder and head are the same, exceptions apart.

@@ -43,7 +43,7 @@ pub(super) struct Stash {
 fn problem_of(exception: &Exception) -> Option<String> {
     match exception {
         Exception::Unreadable { reason } => Some(format!("cannot be read: {reason}")),
-        Exception::Skipped { what } => Some(format!("is a {what}, which cannot be synced")),
+        Exception::Skipped { what } => Some(format!("it is {what}, which cannot be synced")),
         Exception::Blocked { reason } => Some(format!("cannot be put here: {reason}")),
         _ => None,
     }

@@ -25,6 +25,8 @@ pub(super) struct Driver {
     pub(super) options: Options,
     pub(super) activity: Activity,
     pub(super) is_connected: bool,
+    /// A connection was made, or a try failed: from then on to have none is to be offline.
+    pub(super) has_tried: bool,
     pub(super) flushes: BTreeMap<u64, oneshot::Sender<Response>>,
     pub(super) next_flush: u64,
     socket: Socket,
@@ -53,6 +55,7 @@ impl Driver {
             options,
             activity: Activity::Offline,
             is_connected: false,
+            has_tried: false,
             flushes: BTreeMap::new(),
             next_flush: 1,
             socket,
@@ -125,6 +128,10 @@ impl Driver {
 
     fn connection(&mut self, is_up: bool) {
         let was_up = std::mem::replace(&mut self.is_connected, is_up);
+        let is_first = !std::mem::replace(&mut self.has_tried, true);
+        if is_first && !is_up && self.activity == Activity::Offline {
+            self.show(Activity::Offline);
+        }
         let server = self.options.claim.config.server.clone();
         match (was_up, is_up) {
             (false, true) => self.options.progress.report(&Shown::Connected { server }),
@@ -199,6 +206,7 @@ impl Driver {
         match self.activity {
             Activity::InStep => Word::InStep,
             Activity::Syncing => Word::Syncing,
+            Activity::Offline if !self.has_tried => Word::Starting,
             Activity::Offline => Word::Offline,
             Activity::RootHeld => Word::Held,
         }
