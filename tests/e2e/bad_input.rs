@@ -183,3 +183,20 @@ fn names_that_are_not_text_and_unreadable_things_stop_nothing() -> Result<()> {
     fs::remove_file(root.join("socket"))?;
     fsync_tests::folder::same(&root, &system.path("b"))
 }
+
+#[test]
+fn the_server_ends_with_1_on_wrong_usage_and_says_what_a_dry_run_would_do() -> Result<()> {
+    let system = System::new()?;
+    assert_says(
+        &run("fsync-server", ["--nonsense"])?,
+        FATAL,
+        &["--nonsense"],
+    );
+    assert_eq!(run("fsync-server", ["--help"])?.code, Some(0));
+    let data = system.path("data").into_os_string();
+    let args = ["gc", "--dry-run", "--data-dir"].map(OsString::from);
+    let dry = run("fsync-server", args.into_iter().chain([data]))?;
+    assert!(!dry.stderr.contains("garbage collected"), "{dry:?}");
+    assert!(dry.success()?.starts_with("would collect: "));
+    Ok(())
+}

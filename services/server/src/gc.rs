@@ -99,7 +99,10 @@ pub async fn collect(
             run.tenant(&tenant, &mut collected).await?;
         }
     }
-    info!(?collected, is_dry, "garbage collected");
+    match is_dry {
+        true => info!(?collected, "garbage would be collected"),
+        false => info!(?collected, "garbage collected"),
+    }
     Ok(collected)
 }
 

@@ -9,7 +9,15 @@ use fsync_server::app;
 use fsync_server::cli::{Cli, Verb};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done about a terminal that is gone.
+            drop(error.print());
+            // Not clap's 2: the contract of both programs has 1 for wrong usage.
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
     crypto::install();
     match start(&cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,7 +35,8 @@ fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     if let Some(Verb::Gc { dry_run }) = cli.verb {
         let collected = runtime.block_on(app::collect_once(&config, dry_run))?;
-        return Ok(writeln!(std::io::stdout(), "{collected}")?);
+        let mood = if dry_run { "would collect: " } else { "" };
+        return Ok(writeln!(std::io::stdout(), "{mood}{collected}")?);
     }
     runtime.block_on(async {
         let shutdown = Shutdown::new();
