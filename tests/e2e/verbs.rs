@@ -201,3 +201,22 @@ fn old_trash_expires_but_a_late_write_becomes_a_conflict_copy() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn a_restored_revision_changes_what_differs_and_keeps_what_came_later() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    write(&a.root, "same", "1")?;
+    write(&a.root, "changed", "old")?;
+    a.flush()?;
+    let at = json(&a, "log", &[])?[0]["seq"].to_string();
+    write(&a.root, "changed", "new")?;
+    write(&a.root, "later", "2")?;
+    a.flush()?;
+    let restored = json(&a, "restore", &["--at", &at])?;
+    assert_eq!(restored["changed"], 1, "{restored}");
+    assert_eq!(fs::read_to_string(a.root.join("changed"))?, "old");
+    assert!(a.root.join("later").exists());
+    Ok(())
+}

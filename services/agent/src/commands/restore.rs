@@ -18,7 +18,7 @@ const SHORT_REF: usize = 4;
 pub struct Args {
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
-    /// What to restore, relative to the folder [default: everything; needs --at]
+    /// What to restore, relative to the folder [default: every file of the revision; needs --at; files added later stay]
     #[arg(long, value_name = "PATH", value_parser = parse_path)]
     path: Option<PathText>,
     /// The revision to take it from, as `fsync-agent log` shows it (its number, its ref or the ref's first digits)
@@ -35,7 +35,8 @@ pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
     let found = Found::find(&args.folder)?;
     anyhow::ensure!(
         args.path.is_some() || args.at.is_some(),
-        "say what to restore: --path PATH for one file or directory, or --at REVISION for everything as it was then; \
+        "say what to restore: --path PATH for one file or directory, or --at REVISION for every file of that revision \
+         (files that were added later stay); \
          `fsync-agent log` lists revisions"
     );
     let at = match &args.at {

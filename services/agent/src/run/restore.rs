@@ -20,6 +20,7 @@ use crate::control::{Failure, FailureKind, PathText, Response};
 use crate::files::{
     Files, FilesError, Meta, Place, Problem, Rename, StageKey, TrashSlot, make_dir, make_dirs,
 };
+use crate::state::StateError;
 
 /// Numbers of staged files that this file makes; apply counts from below.
 static NEXT_STAGE: AtomicU64 = AtomicU64::new(1 << 48);
@@ -32,6 +33,8 @@ enum RestoreError {
     Client(#[from] ClientError),
     #[error(transparent)]
     Files(#[from] FilesError),
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("{0}")]
     NoVersion(String),
 }
@@ -131,6 +134,9 @@ async fn put(
     entry: Entry,
 ) -> Result<bool, RestoreError> {
     let files = &*net.parts.files;
+    if is_there(net, path, &entry)? {
+        return Ok(false);
+    }
     let key = StageKey::small(NEXT_STAGE.fetch_add(1, Ordering::Relaxed));
     match entry {
         Entry::Dir(_) => return Ok(make_dir(files, path)?),
@@ -149,6 +155,15 @@ async fn put(
     files.sync_staged(std::slice::from_ref(&key))?;
     show(files, &key, path)?;
     Ok(true)
+}
+
+/// Returns whether the folder has just this at the path, unchanged since it was scanned.
+fn is_there(net: &Net, path: &RelPath, entry: &Entry) -> Result<bool, RestoreError> {
+    let row = net.parts.state.snapshot()?.row_at(path)?;
+    let stat = net.parts.files.stat(Place::Tree(path))?;
+    Ok(row.zip(stat).is_some_and(|(row, stat)| {
+        row.stamp.is_content(&stat) && row.entry().is_some_and(|there| there.is_same(entry))
+    }))
 }
 
 async fn stage_file(
