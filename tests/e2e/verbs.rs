@@ -220,3 +220,21 @@ fn a_restored_revision_changes_what_differs_and_keeps_what_came_later() -> Resul
     assert!(a.root.join("later").exists());
     Ok(())
 }
+
+#[test]
+fn a_flush_without_a_server_says_so_and_ends_at_its_timeout() -> Result<()> {
+    let system = System::new()?;
+    let mut server = system.server()?;
+    let mut a = system.agent("a", &server)?;
+    a.flush()?;
+    assert!(server.process.stop()?.success());
+    a.process.line_after("offline", wait::PATIENCE)?;
+    let finished = a.verb("flush", &["--timeout", "3s"])?;
+    assert_eq!(finished.code, Some(3), "{finished:?}");
+    assert!(
+        finished.stderr.contains("cannot be reached"),
+        "{finished:?}"
+    );
+    assert!(finished.stderr.contains("--timeout"), "{finished:?}");
+    Ok(())
+}

@@ -43,6 +43,12 @@ impl Output {
         drop(writeln!(std::io::stderr(), "error: {message}"));
     }
 
+    /// Prints a line to stderr: something to know that is no error.
+    pub fn warn(&self, line: &str) {
+        // Nothing can be done about a terminal that is gone.
+        drop(writeln!(std::io::stderr(), "{line}"));
+    }
+
     #[expect(
         clippy::unused_self,
         reason = "printing goes through the value, so that it can be redirected in one place"
