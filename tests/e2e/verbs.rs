@@ -26,6 +26,11 @@ fn status_tells_how_the_folder_stands() -> Result<()> {
         (&status["tree"], &status["agent"]),
         (&"default/docs".into(), &"a".into())
     );
+    assert_eq!(status["counts"]["bytes"], 1, "{status}");
+    assert_eq!(status["trash"]["items"], 0, "{status}");
+    write(&a.root, ".fsync/trash/99999999999999-0/d/x", "abc")?;
+    let trash = &json(&a, "status", &[])?["trash"];
+    assert_eq!((&trash["items"], &trash["bytes"]), (&1.into(), &3.into()));
     let text = a.verb("status", &[])?.success()?;
     assert!(
         text.contains("default/docs") && text.contains("connected"),

@@ -36,7 +36,7 @@ pub use message::{
     SourceItem,
 };
 pub use push::read_item;
-pub use status::{Copy, FolderStatus};
+pub use status::{Copy, FolderStatus, Survey, survey};
 
 /// What a folder is made of.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 //! about one stage come once a second at most. Does not: decide anything; the driver only calls [`Progress::report`].
 
 mod bars;
+mod latest;
 mod lines;
 
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::client::ServerUrl;
 use crate::control::State;
 pub use bars::Bars;
+pub use latest::Latest;
+pub(crate) use lines::amount;
 pub use lines::{Json, Lines};
 
 /// What is being done.

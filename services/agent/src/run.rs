@@ -33,7 +33,7 @@ use crate::control::{self as control_socket, Command};
 use crate::files::disk::Disk;
 use crate::folder::{Folder, FolderError, FolderInput, Now, Parts};
 use crate::marker::Claim;
-use crate::progress::Progress;
+use crate::progress::{Latest, Progress};
 use crate::state::{State, StateError};
 use crate::watch::{Watch, WatchError};
 use driver::Driver;
@@ -175,6 +175,11 @@ async fn run_tasks(options: Options, http: Http, tasks: &Shutdown) -> Result<Out
     let clock = Clock(Instant::now());
     let (events, queue) = mpsc::channel(EVENTS);
     let parts = open_parts(&options)?;
+    let progress = Arc::new(Latest::new(options.progress.clone()));
+    let options = Options {
+        progress: progress.clone(),
+        ..options
+    };
     // The watcher starts before the first scan, so that no change falls between the two.
     let watch = match options.is_once {
         false => Some(start_watch(&options, &events, tasks)?),
@@ -204,7 +209,7 @@ async fn run_tasks(options: Options, http: Http, tasks: &Shutdown) -> Result<Out
         parts: parts.clone(),
         shutdown: tasks.clone(),
         events,
-        progress: options.progress.clone(),
+        progress,
     };
     let thread = tasks.spawn_blocking("sync", move || {
         let (folder, effects) = Folder::open(parts, clock.now())?;

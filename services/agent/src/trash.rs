@@ -13,7 +13,8 @@ use fsync_core::node::Entry;
 use fsync_core::path::RelPath;
 use fsync_core::revision::Timestamp;
 
-use crate::files::{Files, FilesError, Kind, Place, Problem, Rename, TrashSlot, make_dirs};
+use crate::files::{Files, FilesError, Kind, Place, Problem, Rename, Stat, TrashSlot, make_dirs};
+use crate::progress::Amount;
 use crate::scan::{Hashed, hash_file};
 use crate::state::{Durability, State, StateError};
 
@@ -63,6 +64,21 @@ pub fn list(files: &dyn Files, state: &State) -> Result<Vec<TrashItem>, TrashErr
         walk(files, state, slot, &mut items)?;
     }
     Ok(items)
+}
+
+/// Returns how much is in the trash; costs what is in it.
+///
+/// # Errors
+/// [`FilesError`] of the disk.
+pub fn usage(files: &dyn Files) -> Result<Amount, FilesError> {
+    let mut usage = Amount::default();
+    for slot in files.trash_slots()? {
+        each(files, slot, &mut |_, stat| {
+            usage.items += 1;
+            usage.bytes += stat.size;
+        })?;
+    }
+    Ok(usage)
 }
 
 /// Looks through the trash: rescues what was written to late, removes for good what is too old.
@@ -221,16 +237,29 @@ fn walk(
     items: &mut Vec<TrashItem>,
 ) -> Result<(), TrashError> {
     let snapshot = state.snapshot()?;
+    let mut found = Vec::new();
+    each(files, slot, &mut |path, _| found.push(path))?;
+    for path in found {
+        let entry = snapshot.trashed_at(slot, &path)?.map(|known| known.entry);
+        items.push(TrashItem { slot, path, entry });
+    }
+    Ok(())
+}
+
+/// Visits all that one slot holds but directories.
+fn each(
+    files: &dyn Files,
+    slot: TrashSlot,
+    visit: &mut dyn FnMut(RelPath, &Stat),
+) -> Result<(), FilesError> {
     let mut stack = vec![RelPath::root()];
     while let Some(dir) = stack.pop() {
         for found in files.list(Place::Trash(slot, &dir))? {
             let path = dir.join(&found.name);
-            if found.stat.kind == Kind::Dir {
-                stack.push(path);
-                continue;
+            match found.stat.kind {
+                Kind::Dir => stack.push(path),
+                _ => visit(path, &found.stat),
             }
-            let entry = snapshot.trashed_at(slot, &path)?.map(|known| known.entry);
-            items.push(TrashItem { slot, path, entry });
         }
     }
     Ok(())

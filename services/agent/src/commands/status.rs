@@ -5,7 +5,7 @@ use indicatif::{HumanBytes, HumanCount};
 use super::{Exit, FolderArgs, Found, output::Output, sync_command, unexpected};
 use crate::control::status::{Counts, ExceptionItem, Hold};
 use crate::control::{self, ControlError, Request, Response, State, Status};
-use crate::progress::Amount;
+use crate::progress::{Amount, amount};
 use fsync_core::exception::Exception;
 use fsync_core::wire::Head;
 
@@ -127,15 +127,8 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
         lines.push(("behind", format!("{} revisions", HumanCount(counts.behind))));
     }
     if let Some(transfer) = &status.transfer {
-        let of = transfer.total.map_or_else(String::new, |t| {
-            format!(" of {} ({})", HumanCount(t.items), HumanBytes(t.bytes))
-        });
-        let done = transfer.done;
-        let value = format!(
-            "{} ({}){of}",
-            HumanCount(done.items),
-            HumanBytes(done.bytes)
-        );
+        let of = transfer.total.map(|t| format!(" of {}", amount(t)));
+        let value = format!("{}{}", amount(transfer.done), of.unwrap_or_default());
         lines.push((transfer.stage.as_str(), value));
     }
     if status.conflicts > 0 {
@@ -157,13 +150,9 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
     lines
 }
 
-/// Leaves the bytes out where the agent did not count them.
 fn content(counts: Counts) -> String {
     let files = HumanCount(counts.files);
-    match counts.bytes {
-        0 => format!("{files} files"),
-        bytes => format!("{files} files, {}", HumanBytes(bytes)),
-    }
+    format!("{files} files, {}", HumanBytes(counts.bytes))
 }
 
 fn position(head: Option<Head>) -> String {

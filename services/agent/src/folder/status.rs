@@ -10,6 +10,7 @@ use fsync_core::wire::Head;
 
 use super::hold::{self, HoldKind};
 use super::{Folder, FolderError};
+use crate::state::State;
 
 /// How a folder stands.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +29,36 @@ pub struct FolderStatus {
     pub held_in: u64,
     /// What is wrong with the root.
     pub root_problem: Option<String>,
+}
+
+/// What only a walk of the tree tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Conflict copies in it.
+    pub conflicts: u64,
+}
+
+/// Walks the tree as last scanned. Any thread may: the folder goes on meanwhile.
+///
+/// # Errors
+/// [`FolderError`] of the state.
+pub fn survey(state: &State) -> Result<Survey, FolderError> {
+    let working = state.snapshot()?.roots()?.working;
+    let mut survey = Survey::default();
+    tree::walk(state, &working, &mut |path, entry| {
+        if let Entry::File(file) = entry {
+            survey.bytes += file.size;
+        }
+        survey.conflicts += u64::from(is_copy(path));
+    })?;
+    Ok(survey)
+}
+
+fn is_copy(path: &RelPath) -> bool {
+    path.split_last()
+        .is_some_and(|(_, name)| conflict::is_conflict_copy(&name))
 }
 
 /// A conflict copy in the folder.
@@ -85,10 +116,7 @@ impl Folder {
         let working = state.snapshot()?.roots()?.working;
         let mut copies = Vec::new();
         tree::walk(state, &working, &mut |path, entry| {
-            let is_copy = path
-                .split_last()
-                .is_some_and(|(_, name)| conflict::is_conflict_copy(&name));
-            if is_copy {
+            if is_copy(path) {
                 copies.push(Copy {
                     path: path.clone(),
                     entry: *entry,

@@ -132,7 +132,8 @@ pub(super) fn text(event: &Event, elapsed: Duration) -> String {
     }
 }
 
-fn amount(amount: Amount) -> String {
+/// Returns an amount for people, without bytes where there are none.
+pub(crate) fn amount(amount: Amount) -> String {
     let bytes = match amount.bytes {
         0 => String::new(),
         bytes => format!(" ({})", HumanBytes(bytes)),

@@ -14,7 +14,8 @@ use crate::control::status::{Counts, ExceptionItem, Hold, HoldKind, LISTED_EXCEP
 use crate::control::{
     Command, Failure, FailureKind, PathText, Request, Response, State as Word, Status,
 };
-use crate::folder::{Copy, FolderInput};
+use crate::folder::{self, Copy, FolderInput, Parts};
+use crate::trash;
 
 /// Why a root hold cannot be rejected.
 const ROOT_STAYS: &str = "a changed root cannot be taken back from here: put the folder back as it was, \
@@ -29,7 +30,15 @@ impl Driver {
     pub(super) fn command(&mut self, command: Command) -> Result<(), RunError> {
         let Command { request, reply } = command;
         let response = match request {
-            Request::Status => Response::Status(Box::new(self.status()?)),
+            Request::Status => {
+                let status = self.status()?;
+                let parts = self.net.parts.clone();
+                let work = move || surveyed(status, &parts);
+                let task = self.net.shutdown.spawn_blocking("survey", work);
+                let answer = async move { task.await.unwrap_or_else(|_| internal("it died")) };
+                self.answer_later("status", answer, reply);
+                return Ok(());
+            }
             Request::Flush => {
                 let id = self.next_flush;
                 self.next_flush += 1;
@@ -174,6 +183,7 @@ impl Driver {
             base: folder.base,
             counts: Counts {
                 files: folder.files,
+                // Found by the survey, as are conflicts and trash.
                 bytes: 0,
                 unsent: folder.unsent,
                 behind,
@@ -186,11 +196,31 @@ impl Driver {
                 .collect(),
             exception_count: folder.exceptions.len() as u64,
             holds,
-            conflicts: self.folder.conflict_copies()?.len() as u64,
-            transfer: None,
+            conflicts: 0,
+            transfer: self.net.progress.transfer(),
             trash: crate::progress::Amount::default(),
         })
     }
+}
+
+/// Adds what costs a walk of tree and trash, on a thread where nobody waits for it but the verb.
+fn surveyed(mut status: Status, parts: &Parts) -> Response {
+    let survey = match folder::survey(&parts.state) {
+        Ok(survey) => survey,
+        Err(error) => return internal(&error.to_string()),
+    };
+    status.counts.bytes = survey.bytes;
+    status.conflicts = survey.conflicts;
+    match trash::usage(&*parts.files) {
+        Ok(usage) => status.trash = usage,
+        Err(error) => return internal(&error.to_string()),
+    }
+    Response::Status(Box::new(status))
+}
+
+fn internal(why: &str) -> Response {
+    let message = format!("the folder could not be surveyed: {why}");
+    Response::Failed(Failure::new(FailureKind::Internal, message))
 }
 
 fn item_of(copy: &Copy) -> ConflictCopy {

@@ -23,7 +23,7 @@ use crate::client::{ClientError, NextStep};
 use crate::folder::{
     FetchAnswer, FetchRequest, FolderInput, NetFailure, Parts, PushRequest, SourceItem, read_item,
 };
-use crate::progress::{Amount, Event as Shown, Progress, Stage};
+use crate::progress::{Amount, Event as Shown, Latest, Progress, Stage};
 
 /// Pause when a server answers what no server should.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5);
@@ -36,7 +36,7 @@ pub(super) struct Net {
     pub(super) parts: Parts,
     pub(super) shutdown: Shutdown,
     pub(super) events: Sender<Event>,
-    pub(super) progress: Arc<dyn Progress>,
+    pub(super) progress: Arc<Latest>,
 }
 
 impl Net {
