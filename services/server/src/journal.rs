@@ -20,7 +20,7 @@ use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::{Answers, Questions};
 pub use fsync_core::service::ledger::PackUse;
 use fsync_core::service::record::{
-    CommitWrite, PackEntry, PackId, Payload, Place, Stored, UploadId,
+    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
 };
 use fsync_core::wire::{Head, Seq};
 
@@ -138,6 +138,18 @@ pub trait Journal: Debug + Send + Sync {
         pack: PackId,
         entries: Vec<PackEntry>,
     ) -> Answer<'_, ()>;
+
+    /// Forgets places that were found empty, unless an object stands elsewhere by now; returns how many.
+    ///
+    /// The objects are lacking from then on, for every tree, and one that is stored again is indexed anew. Which trees they
+    /// are complete for stays, so that these have them back then.
+    fn lose(&self, tenant: TenantName, losses: Vec<Loss>) -> Answer<'_, u64>;
+
+    /// Returns up to `limit` lost objects that are complete for a tree, from `from` on in order of ids and round.
+    fn lost(&self, tree: TreeKey, from: ObjectId, limit: usize) -> Answer<'_, Vec<ObjectId>>;
+
+    /// Returns those of `ids` that are complete for a tree, whether they are here or lost.
+    fn owned(&self, tree: TreeKey, ids: Vec<ObjectId>) -> Answer<'_, Vec<ObjectId>>;
 
     /// Adds objects of a pack that the index does not know; for rebuilding a lost index from footers.
     fn index_pack(

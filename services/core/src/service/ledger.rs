@@ -18,6 +18,8 @@ use crate::service::record::{
 };
 use crate::wire::{Head, Seq};
 
+mod loss;
+
 /// The journal.
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -30,6 +32,8 @@ pub struct Ledger {
 struct Tenant {
     generation: u64,
     objects: BTreeMap<ObjectId, Row>,
+    /// Objects whose places were found empty: not here, but whoever may read them still may once they are.
+    lost: BTreeMap<ObjectId, Row>,
     packs: BTreeMap<PackId, u64>,
     doomed: BTreeMap<PackId, Now>,
 }
@@ -66,6 +70,20 @@ pub struct PackUse {
     pub bytes: u64,
     /// Bytes of objects that the index still finds in it.
     pub live_bytes: u64,
+    /// Bytes of objects that were lost from it and are still owed to a tree.
+    pub lost_bytes: u64,
+}
+
+impl PackUse {
+    /// Returns the use of a pack that nothing is known to need.
+    pub fn unused(pack: PackId, bytes: u64) -> Self {
+        Self {
+            pack,
+            bytes,
+            live_bytes: 0,
+            lost_bytes: 0,
+        }
+    }
 }
 
 impl Ledger {
@@ -290,25 +308,31 @@ impl Ledger {
             return (0, Vec::new());
         };
         let is_dead = |id: &ObjectId, row: &Row| !live.contains(id) && row.born < cutoff;
-        let mut uses: BTreeMap<PackId, u64> = state.packs.keys().map(|p| (*p, 0)).collect();
+        let packs = state.packs.iter();
+        let mut uses: BTreeMap<PackId, PackUse> = packs
+            .map(|(pack, bytes)| (*pack, PackUse::unused(*pack, *bytes)))
+            .collect();
         let mut dead = 0;
         for (id, row) in &state.objects {
             if is_dead(id, row) {
                 dead += 1;
-            } else if let Place::Pack(place) = &row.place {
-                *uses.entry(place.pack).or_default() += u64::from(place.bytes);
+            } else if let Some(used) = used(&mut uses, row) {
+                used.live_bytes += u64::from(row.bytes);
             }
+        }
+        for (_, row) in state.lost.iter().filter(|(id, row)| !is_dead(id, row)) {
+            if let Some(used) = used(&mut uses, row) {
+                used.lost_bytes += u64::from(row.bytes);
+            }
+        }
+        if !is_dry {
+            state.lost.retain(|id, row| !is_dead(id, row));
         }
         if !is_dry && dead > 0 {
             state.objects.retain(|id, row| !is_dead(id, row));
             state.generation += 1;
         }
-        let uses = uses.into_iter().map(|(pack, live_bytes)| PackUse {
-            pack,
-            bytes: state.packs.get(&pack).copied().unwrap_or_default(),
-            live_bytes,
-        });
-        (dead, uses.collect())
+        (dead, uses.into_values().collect())
     }
 
     /// Points objects that are still at `from` (`None`: inline) to their places in a new pack.
@@ -455,6 +479,7 @@ impl Tenant {
             Payload::Packed(pack, entries) => {
                 self.note_pack(pack, &entries);
                 for entry in &entries {
+                    self.lost.remove(&entry.id);
                     let row = self.objects.entry(entry.id).or_insert_with(|| Row {
                         kind: entry.kind,
                         bytes: entry.bytes,
@@ -469,6 +494,7 @@ impl Tenant {
     }
 
     fn store_inline(&mut self, kind: ObjectKind, id: ObjectId, bytes: Vec<u8>, now: Now) {
+        self.lost.remove(&id);
         let row = self.objects.entry(id).or_insert_with(|| Row {
             kind,
             bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
@@ -482,6 +508,14 @@ impl Tenant {
         let bytes = entries.iter().map(|e| u64::from(e.bytes)).sum();
         self.packs.insert(pack, bytes);
     }
+}
+
+/// Returns the use of the pack that a row is in.
+fn used<'u>(uses: &'u mut BTreeMap<PackId, PackUse>, row: &Row) -> Option<&'u mut PackUse> {
+    let Place::Pack(PackPlace { pack, .. }) = row.place else {
+        return None;
+    };
+    Some(uses.entry(pack).or_insert_with(|| PackUse::unused(pack, 0)))
 }
 
 fn place_of(pack: PackId, entry: &PackEntry) -> PackPlace {

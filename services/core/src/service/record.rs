@@ -101,7 +101,7 @@ impl std::fmt::Display for PackId {
 }
 
 /// A run of bytes in a pack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PackPlace {
     /// The pack.
     pub pack: PackId,
@@ -109,6 +109,15 @@ pub struct PackPlace {
     pub offset: u32,
     /// Its length in bytes.
     pub bytes: u32,
+}
+
+/// What a read found to be gone, or not what it was when it was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// A whole pack is gone.
+    Pack(PackId),
+    /// What stands at an object's place is something else.
+    Object(ObjectId, PackPlace),
 }
 
 /// One line of a pack's footer.

@@ -10,7 +10,7 @@ use fsync_core::service::commit::Committed;
 use fsync_core::service::facts::{Answers, Questions};
 use fsync_core::service::ledger::{Ledger, PackUse};
 use fsync_core::service::record::{
-    CommitWrite, PackEntry, PackId, Payload, Place, Stored, UploadId,
+    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
 };
 use fsync_core::wire::{Head, Seq};
 
@@ -117,6 +117,18 @@ impl Journal for Memory {
         entries: Vec<PackEntry>,
     ) -> Answer<'_, ()> {
         self.with(|ledger| ledger.repoint(&tenant, from, (pack, &entries)))
+    }
+
+    fn lose(&self, tenant: TenantName, losses: Vec<Loss>) -> Answer<'_, u64> {
+        self.with(|ledger| ledger.lose(&tenant, &losses))
+    }
+
+    fn lost(&self, tree: TreeKey, from: ObjectId, limit: usize) -> Answer<'_, Vec<ObjectId>> {
+        self.with(|ledger| ledger.lost(&tree, from, limit))
+    }
+
+    fn owned(&self, tree: TreeKey, ids: Vec<ObjectId>) -> Answer<'_, Vec<ObjectId>> {
+        self.with(|ledger| ledger.owned(&tree, &ids))
     }
 
     fn index_pack(

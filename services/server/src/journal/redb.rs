@@ -18,7 +18,7 @@ use fsync_core::service::Now;
 use fsync_core::service::commit::Committed;
 use fsync_core::service::facts::{Answers, Questions};
 use fsync_core::service::record::{
-    CommitWrite, PackEntry, PackId, Payload, Place, Stored, UploadId,
+    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
 };
 use fsync_core::wire::{Head, Seq};
 use fsync_runtime::Shutdown;
@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, Journal, JournalError, Lease, PackUse, Sweep};
 
+mod loss;
 mod read;
 mod sweep;
 mod tables;
@@ -288,6 +289,18 @@ impl Journal for Redb {
         entries: Vec<PackEntry>,
     ) -> Answer<'_, ()> {
         self.write(move |tables| tables.repoint(&tenant, from, pack, &entries))
+    }
+
+    fn lose(&self, tenant: TenantName, losses: Vec<Loss>) -> Answer<'_, u64> {
+        self.write(move |tables| tables.lose(&tenant, &losses))
+    }
+
+    fn lost(&self, tree: TreeKey, from: ObjectId, limit: usize) -> Answer<'_, Vec<ObjectId>> {
+        self.read(move |view| view.lost(&tree, &from, limit))
+    }
+
+    fn owned(&self, tree: TreeKey, ids: Vec<ObjectId>) -> Answer<'_, Vec<ObjectId>> {
+        self.read(move |view| view.owned(&tree, &ids))
     }
 
     fn index_pack(

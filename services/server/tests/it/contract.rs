@@ -19,6 +19,15 @@ use fsync_server::journal::memory::Memory;
 use fsync_server::journal::redb::Redb;
 use fsync_server::journal::{Journal, Lease, Sweep};
 
+mod loss;
+
+use loss::{
+    a_loss_makes_admissions_before_it_doubtful, a_lost_object_is_lacking_until_it_is_stored_again,
+    a_lost_pack_takes_all_its_objects_and_no_others, a_sweep_keeps_what_is_lost_and_owed,
+    an_object_that_stands_elsewhere_by_now_is_not_lost,
+    lost_objects_are_told_of_to_their_tree_only_and_in_turn,
+};
+
 /// Runs a check over every implementation.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {
@@ -47,6 +56,12 @@ contract!(
     a_sweep_makes_admissions_before_it_doubtful,
     inline_objects_move_to_packs,
     packs_are_doomed_then_forgotten,
+    a_lost_object_is_lacking_until_it_is_stored_again,
+    a_lost_pack_takes_all_its_objects_and_no_others,
+    an_object_that_stands_elsewhere_by_now_is_not_lost,
+    a_loss_makes_admissions_before_it_doubtful,
+    lost_objects_are_told_of_to_their_tree_only_and_in_turn,
+    a_sweep_keeps_what_is_lost_and_owed,
     the_log_is_newest_first_in_pages,
     the_chain_after_a_revision_is_in_order,
 );

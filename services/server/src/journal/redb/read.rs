@@ -11,9 +11,9 @@ use fsync_core::service::record::{HeadState, Held, PackId, Place, Stored, Upload
 use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::tables::{
-    COMPLETE, DOOMED, HEADS, INLINE, INLINE_BYTES, LINEAGE, META, OBJECTS, ObjectRow, OwnedId,
-    PACKS, REVISIONS, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS, id_of, object_key,
-    owner_of, read_revision, revision_key, upload_key, upload_range, uploaded_id,
+    COMPLETE, DOOMED, HEADS, INLINE, INLINE_BYTES, LINEAGE, LOST, META, OBJECTS, ObjectRow,
+    OwnedId, PACKS, REVISIONS, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS, id_of,
+    object_key, owner_of, read_revision, revision_key, upload_key, upload_range, uploaded_id,
 };
 use super::{JournalError, failed, store_error};
 
@@ -26,8 +26,9 @@ pub(super) struct View {
     lineage: ReadOnlyTable<OwnedId, u64>,
     revisions: ReadOnlyTable<(u32, u64), &'static [u8]>,
     objects: ReadOnlyTable<OwnedId, &'static [u8]>,
+    pub(super) lost: ReadOnlyTable<OwnedId, &'static [u8]>,
     inline: ReadOnlyTable<OwnedId, &'static [u8]>,
-    complete: ReadOnlyTable<OwnedId, u64>,
+    pub(super) complete: ReadOnlyTable<OwnedId, u64>,
     packs: ReadOnlyTable<(u32, u128), u64>,
     doomed: ReadOnlyTable<(u32, u128), u64>,
     uploads: ReadOnlyTable<u64, (u32, u64)>,
@@ -44,6 +45,7 @@ impl View {
             lineage: transaction.open_table(LINEAGE).map_err(store_error)?,
             revisions: transaction.open_table(REVISIONS).map_err(store_error)?,
             objects: transaction.open_table(OBJECTS).map_err(store_error)?,
+            lost: transaction.open_table(LOST).map_err(store_error)?,
             inline: transaction.open_table(INLINE).map_err(store_error)?,
             complete: transaction.open_table(COMPLETE).map_err(store_error)?,
             packs: transaction.open_table(PACKS).map_err(store_error)?,
@@ -234,7 +236,7 @@ impl View {
         Ok(row.map(|r| r.value()))
     }
 
-    fn tree(&self, key: &TreeKey) -> Result<Option<(u32, u32)>, JournalError> {
+    pub(super) fn tree(&self, key: &TreeKey) -> Result<Option<(u32, u32)>, JournalError> {
         let row = self
             .trees
             .get(key.to_string().as_str())

@@ -16,6 +16,13 @@ use super::tables::{
 };
 use super::{JournalError, store_error};
 
+/// Packs by number.
+type Uses = BTreeMap<PackId, PackUse>;
+
+fn used(uses: &mut Uses, pack: PackId) -> &mut PackUse {
+    uses.entry(pack).or_insert_with(|| PackUse::unused(pack, 0))
+}
+
 impl Tables<'_> {
     pub(super) fn sweep_tree(
         &mut self,
@@ -64,12 +71,7 @@ impl Tables<'_> {
     ) -> Result<(u64, Vec<PackUse>), JournalError> {
         let (tenant, _) = self.tenant(name)?;
         let live = self.live_of(tenant)?;
-        let mut uses: BTreeMap<PackId, (u64, u64)> = BTreeMap::new();
-        let packs = (tenant, 0)..=(tenant, u128::MAX);
-        for row in self.packs.range(packs).map_err(store_error)? {
-            let (key, bytes) = row.map_err(store_error)?;
-            uses.insert(PackId(key.value().1), (bytes.value(), 0));
-        }
+        let mut uses = self.unused_packs(tenant)?;
         let mut dead = Vec::new();
         let (first, last) = owner_range(tenant);
         for row in self
@@ -82,9 +84,10 @@ impl Tables<'_> {
             if row.born < sweep.cutoff && !live.contains(&id_of(key.value())) {
                 dead.push((*key.value(), row));
             } else if let Some((pack, _)) = row.pack {
-                uses.entry(pack).or_default().1 += u64::from(row.bytes);
+                used(&mut uses, pack).live_bytes += u64::from(row.bytes);
             }
         }
+        self.sweep_lost(tenant, &live, sweep, &mut uses)?;
         if !sweep.is_dry && !dead.is_empty() {
             for (key, row) in &dead {
                 self.objects.remove(key).map_err(store_error)?;
@@ -94,12 +97,40 @@ impl Tables<'_> {
             }
             self.raise_generation(name)?;
         }
-        let uses = uses.into_iter().map(|(pack, (bytes, live_bytes))| PackUse {
-            pack,
-            bytes,
-            live_bytes,
-        });
-        Ok((dead.len() as u64, uses.collect()))
+        Ok((dead.len() as u64, uses.into_values().collect()))
+    }
+
+    fn unused_packs(&self, tenant: u32) -> Result<Uses, JournalError> {
+        let mut uses = Uses::new();
+        let packs = (tenant, 0)..=(tenant, u128::MAX);
+        for row in self.packs.range(packs).map_err(store_error)? {
+            let (key, bytes) = row.map_err(store_error)?;
+            let pack = PackId(key.value().1);
+            uses.insert(pack, PackUse::unused(pack, bytes.value()));
+        }
+        Ok(uses)
+    }
+
+    /// Drops lost objects that nothing needs any more; counts the others at their packs.
+    fn sweep_lost(
+        &mut self,
+        tenant: u32,
+        live: &BTreeSet<ObjectId>,
+        sweep: Sweep,
+        uses: &mut Uses,
+    ) -> Result<(), JournalError> {
+        let mut dead = Vec::new();
+        for (key, row) in self.lost_rows(tenant)? {
+            if row.born < sweep.cutoff && !live.contains(&id_of(&key)) {
+                dead.push(key);
+            } else if let Some((pack, _)) = row.pack {
+                used(uses, pack).lost_bytes += u64::from(row.bytes);
+            }
+        }
+        for key in dead.iter().filter(|_| !sweep.is_dry) {
+            self.lost.remove(key).map_err(store_error)?;
+        }
+        Ok(())
     }
 
     pub(super) fn repoint(

@@ -10,6 +10,7 @@
 //! lineage         tree ref                -> seq
 //! revisions       (tree, seq)             -> ref | committed ms u64 BE | encoded revision
 //! objects         tenant id               -> kind u8 | bytes u32 LE | born ms u64 LE [| pack u128 LE | offset u32 LE]
+//! lost            tenant id               -> row of `objects` whose place was found empty
 //! inline          tenant id               -> body of an object that is in no pack yet
 //! complete        tree id                 -> marked ms
 //! packs           (tenant, pack)          -> bytes
@@ -45,6 +46,7 @@ pub(super) const LINEAGE: TableDefinition<'_, OwnedId, u64> = TableDefinition::n
 pub(super) const REVISIONS: TableDefinition<'_, (u32, u64), &[u8]> =
     TableDefinition::new("revisions");
 pub(super) const OBJECTS: TableDefinition<'_, OwnedId, &[u8]> = TableDefinition::new("objects");
+pub(super) const LOST: TableDefinition<'_, OwnedId, &[u8]> = TableDefinition::new("lost");
 pub(super) const INLINE: TableDefinition<'_, OwnedId, &[u8]> = TableDefinition::new("inline");
 pub(super) const COMPLETE: TableDefinition<'_, OwnedId, u64> = TableDefinition::new("complete");
 pub(super) const PACKS: TableDefinition<'_, (u32, u128), u64> = TableDefinition::new("packs");
@@ -67,6 +69,7 @@ pub(super) struct Tables<'t> {
     pub(super) lineage: Table<'t, OwnedId, u64>,
     pub(super) revisions: Table<'t, (u32, u64), &'static [u8]>,
     pub(super) objects: Table<'t, OwnedId, &'static [u8]>,
+    pub(super) lost: Table<'t, OwnedId, &'static [u8]>,
     pub(super) inline: Table<'t, OwnedId, &'static [u8]>,
     pub(super) complete: Table<'t, OwnedId, u64>,
     pub(super) packs: Table<'t, (u32, u128), u64>,
@@ -85,6 +88,7 @@ impl<'t> Tables<'t> {
             lineage: transaction.open_table(LINEAGE).map_err(store_error)?,
             revisions: transaction.open_table(REVISIONS).map_err(store_error)?,
             objects: transaction.open_table(OBJECTS).map_err(store_error)?,
+            lost: transaction.open_table(LOST).map_err(store_error)?,
             inline: transaction.open_table(INLINE).map_err(store_error)?,
             complete: transaction.open_table(COMPLETE).map_err(store_error)?,
             packs: transaction.open_table(PACKS).map_err(store_error)?,

@@ -241,6 +241,9 @@ impl Tables<'_> {
             .map(|row| ObjectRow::decode(row.value()))
             .transpose()?;
         let is_new = before.is_none();
+        if is_new {
+            self.lost.remove(&key).map_err(store_error)?;
+        }
         let row = match before {
             None => row,
             Some(before) => ObjectRow {
