@@ -407,7 +407,7 @@ fn inputs_of(frame: &Frame) -> Vec<FolderInput> {
             base_known: None,
             is_answer: false,
         }],
-        Frame::Error(_) | Frame::Bye(_) => Vec::new(),
+        Frame::Presence(_) | Frame::Want(_) | Frame::Error(_) | Frame::Bye(_) => Vec::new(),
     }
 }
 

@@ -21,6 +21,7 @@ pub mod hints;
 pub mod known;
 pub mod ledger;
 pub mod mark;
+mod presence;
 pub mod record;
 pub mod subscribe;
 

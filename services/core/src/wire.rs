@@ -160,15 +160,44 @@ pub struct RefEvent {
     pub trace: Option<String>,
 }
 
-/// What an agent is doing, for dashboards.
+/// What an agent is doing, for `status` and dashboards. An agent tells of itself, a server of the tree's other agents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     /// The tree.
     pub tree: TreeKey,
     /// The agent.
     pub agent: AgentName,
-    /// One of `in-step`, `syncing`, `held`, `paused`.
-    pub state: String,
+    /// What it is doing.
+    pub state: PresenceState,
+}
+
+/// In one word, what an agent is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PresenceState {
+    /// Folder and head are the same.
+    InStep,
+    /// Changes are under way.
+    Syncing,
+    /// A hold waits for the user.
+    Held,
+    /// The user paused it.
+    Paused,
+    /// Its socket is gone; only servers say so.
+    Offline,
+}
+
+impl PresenceState {
+    /// Returns the word that is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InStep => "in-step",
+            Self::Syncing => "syncing",
+            Self::Held => "held",
+            Self::Paused => "paused",
+            Self::Offline => "offline",
+        }
+    }
 }
 
 /// The server ends the connection.
@@ -209,7 +238,7 @@ impl ByeCode {
 pub struct Want {
     /// The tree they belong to.
     pub tree: TreeKey,
-    /// The objects.
+    /// The objects, at most [`crate::limits::WANT_OBJECTS`].
     pub objects: Vec<ObjectId>,
 }
 

@@ -8,6 +8,7 @@
 //! Place: the only file but `app.rs` that knows `object_store`.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path as FilePath;
 use std::sync::Arc;
 
@@ -65,6 +66,15 @@ impl From<BlobError> for ServiceError {
             }
         }
     }
+}
+
+/// Why a run could not be read for good; errors that may pass are [`BlobError`]s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// The pack is not there.
+    Pack,
+    /// The pack is shorter than that.
+    Run,
 }
 
 /// A pack as the store lists it.
@@ -149,7 +159,7 @@ impl Blobs {
         Ok((pack, entries))
     }
 
-    /// Reads runs of packs, in the order asked; `None` where a pack is gone. One read per pack.
+    /// Reads runs of packs, in the order asked. One read per pack.
     ///
     /// # Errors
     /// [`BlobError`] of the first read that failed otherwise.
@@ -157,7 +167,7 @@ impl Blobs {
         &self,
         tenant: &TenantName,
         places: &[PackPlace],
-    ) -> Result<Vec<Option<Bytes>>, BlobError> {
+    ) -> Result<Vec<Result<Bytes, Gone>>, BlobError> {
         let mut by_pack: BTreeMap<PackId, Vec<usize>> = BTreeMap::new();
         for (index, place) in places.iter().enumerate() {
             by_pack.entry(place.pack).or_default().push(index);
@@ -168,11 +178,11 @@ impl Blobs {
             let bytes = self.read_pack(&path_of(tenant, pack), &runs).await?;
             Ok::<_, BlobError>((indexes, bytes))
         });
-        let mut found = vec![None; places.len()];
+        let mut found = vec![Err(Gone::Pack); places.len()];
         let mut reads = futures_util::stream::iter(reads).buffer_unordered(PARALLEL_READS);
         while let Some((indexes, bytes)) = reads.try_next().await? {
-            for (index, bytes) in indexes.into_iter().zip(bytes.into_iter().flatten()) {
-                found[index] = Some(bytes);
+            for (index, bytes) in indexes.into_iter().zip(bytes) {
+                found[index] = bytes;
             }
         }
         Ok(found)
@@ -182,16 +192,38 @@ impl Blobs {
         &self,
         path: &Path,
         runs: &[PackPlace],
-    ) -> Result<Option<Vec<Bytes>>, BlobError> {
-        let ranges: Vec<_> = runs
-            .iter()
-            .map(|run| u64::from(run.offset)..u64::from(run.offset) + u64::from(run.bytes))
-            .collect();
+    ) -> Result<Vec<Result<Bytes, Gone>>, BlobError> {
+        let ranges: Vec<_> = runs.iter().map(range_of).collect();
         match self.0.get_ranges(path, &ranges).await {
-            Ok(bytes) => Ok(Some(bytes)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(store_error(path.as_ref(), source)),
+            Ok(bytes) => Ok(bytes.into_iter().map(Ok).collect()),
+            Err(object_store::Error::NotFound { .. }) => Ok(vec![Err(Gone::Pack); runs.len()]),
+            Err(source) => match self.0.head(path).await {
+                Ok(meta) if ranges.iter().any(|range| range.end > meta.size) => {
+                    self.read_short(path, &ranges, meta.size).await
+                }
+                _ => Err(store_error(path.as_ref(), source)),
+            },
         }
+    }
+
+    /// Reads what a pack that was cut short still holds.
+    async fn read_short(
+        &self,
+        path: &Path,
+        ranges: &[Range<u64>],
+        size: u64,
+    ) -> Result<Vec<Result<Bytes, Gone>>, BlobError> {
+        let within = |range: &&Range<u64>| range.end <= size;
+        let there: Vec<_> = ranges.iter().filter(within).cloned().collect();
+        let read = self.0.get_ranges(path, &there).await;
+        let mut read = read
+            .map_err(|source| store_error(path.as_ref(), source))?
+            .into_iter();
+        let found = ranges.iter().map(|range| match within(&range) {
+            true => read.next().ok_or(Gone::Run),
+            false => Err(Gone::Run),
+        });
+        Ok(found.collect())
     }
 
     /// Reads a pack's footer.
@@ -283,6 +315,11 @@ impl Blobs {
             Err(source) => Err(store_error(path.as_ref(), source)),
         }
     }
+}
+
+fn range_of(run: &PackPlace) -> Range<u64> {
+    let start = u64::from(run.offset);
+    start..start + u64::from(run.bytes)
 }
 
 fn path_of(tenant: &TenantName, pack: PackId) -> Path {

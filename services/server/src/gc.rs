@@ -4,7 +4,8 @@
 //! its head is still the one that was marked); objects that no tree and no session has lose their index rows; packs that
 //! hold nothing live any more, or less than half, are rewritten and doomed; files of doomed packs go after the grace.
 //! Guarantees: nothing younger than the grace goes; if a live node cannot be read, nothing of its tenant is deleted; a
-//! tenant without any tree is left alone, because then the journal may have been lost. Lineage is never dropped.
+//! tenant without any tree is left alone, because then the journal may have been lost; a pack from which something was
+//! lost stays until that is here again or not needed any more. Lineage is never dropped.
 //! Tasks: `gc`, every [`Retention::interval`], ends at shutdown. Also the verb `fsync-server gc`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -224,9 +225,10 @@ impl Run<'_> {
                 roots.push(stored.revision.root);
             }
         }
-        let dropped = self.store.lacking(tree, None, &roots).await?;
-        let dropped: BTreeSet<ObjectId> = dropped.into_iter().collect();
-        roots.retain(|root| !dropped.contains(root));
+        // A lost root is not a dropped one: the mark stops at it, so that nothing below it goes.
+        let owned = self.store.journal().owned(tree.clone(), roots.clone());
+        let owned: BTreeSet<ObjectId> = owned.await?.into_iter().collect();
+        roots.retain(|root| owned.contains(root));
         Ok(roots)
     }
 
@@ -256,7 +258,7 @@ impl Run<'_> {
         let (objects, uses) = journal.sweep_objects(tenant.clone(), self.sweep).await?;
         collected.objects += objects;
         for used in uses {
-            if used.live_bytes > 0 && used.live_bytes * 2 >= used.bytes {
+            if used.lost_bytes > 0 || used.live_bytes > 0 && used.live_bytes * 2 >= used.bytes {
                 continue;
             }
             let is_empty = used.live_bytes == 0;

@@ -3,7 +3,8 @@
 //! Guarantees: handlers are registered in the connect middleware, so that a fast client's first event is not lost; an
 //! emit never waits; a full buffer makes refs coalesce, and a reader that stays stuck is closed with a reason.
 //! Does not: carry contents; frames are small JSON objects.
-//! Tasks: `heads` looks up one subscribe; `beacon` sleeps until the hub's next wake and ends at shutdown.
+//! Tasks: `heads` looks up one subscribe; `beacon` sleeps until the hub's next wake, `wants` takes what the store misses;
+//! both end at shutdown.
 //! Place: the only file but `app.rs` that knows socketioxide.
 
 use std::collections::HashMap;
@@ -11,13 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fsync_core::label::AgentName;
 use fsync_core::limits;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::Questions;
 use fsync_core::service::subscribe::{Effect, Frame, Hub, Input, SocketNo};
 use fsync_core::wire::{
     Bye, Cursor, ErrorBody, ErrorCode, ErrorEvent, Handshake, Heads, NAMESPACE, PROTOCOL_VERSION,
-    RefEvent, Subscribe, TreeHead, event,
+    Presence, RefEvent, Subscribe, TreeHead, event,
 };
 use fsync_runtime::Shutdown;
 use serde::Serialize;
@@ -100,6 +102,7 @@ impl Sockets {
         };
         io.ns(NAMESPACE, (async |_socket: SocketRef| {}).with(admit));
         drop(tasks.spawn("beacon", beacon(sockets.clone())));
+        drop(tasks.spawn("wants", wants(sockets.clone())));
         (layer, sockets)
     }
 
@@ -136,18 +139,21 @@ impl Sockets {
         debug!(socket = number.0, agent = %handshake.agent, "agent connected");
         self.lock().sockets.insert(number, socket.clone());
         self.input(Input::Connected(number));
-        self.register(socket, number);
+        self.register(socket, number, handshake.agent);
         Ok(())
     }
 
-    fn register(&self, socket: &SocketRef, number: SocketNo) {
+    fn register(&self, socket: &SocketRef, number: SocketNo, agent: AgentName) {
         let sockets = self.clone();
         socket.on(event::SUBSCRIBE, move |TryData(request): TryData<Value>| {
             let sockets = sockets.clone();
             async move { sockets.subscribe(number, request.map_err(|e| e.to_string())) }
         });
-        // Presence is for dashboards; there is none yet.
-        socket.on(event::PRESENCE, async || {});
+        let sockets = self.clone();
+        socket.on(event::PRESENCE, move |TryData(frame): TryData<Presence>| {
+            let (sockets, agent) = (sockets.clone(), agent.clone());
+            async move { sockets.presence(number, &agent, frame.map_err(|e| e.to_string())) }
+        });
         let sockets = self.clone();
         socket.on_disconnect(move || {
             let sockets = sockets.clone();
@@ -157,6 +163,17 @@ impl Sockets {
                 sockets.input(Input::Gone(number));
             }
         });
+    }
+
+    /// Takes what an agent tells of itself, under its own name only.
+    fn presence(&self, number: SocketNo, agent: &AgentName, frame: Result<Presence, String>) {
+        match frame {
+            Ok(presence) if presence.agent == *agent => {
+                self.input(Input::Presence(number, presence));
+            }
+            Ok(_) => debug!(socket = number.0, "presence of another agent dropped"),
+            Err(error) => debug!(socket = number.0, error, "malformed presence dropped"),
+        }
     }
 
     fn subscribe(&self, number: SocketNo, request: Result<Value, String>) {
@@ -273,10 +290,31 @@ fn offer(socket: &SocketRef, frame: &Frame) -> bool {
     match frame {
         Frame::Heads(heads) => emit(socket, event::HEADS, heads),
         Frame::Ref(moved) => emit(socket, event::REF, moved),
+        Frame::Presence(presence) => emit(socket, event::PRESENCE, presence),
+        Frame::Want(want) => {
+            info!(tree = %want.tree, objects = want.objects.len(), "asking an agent for lost objects");
+            emit(socket, event::WANT, want)
+        }
         Frame::Error(error) => emit(socket, event::ERROR, error),
         Frame::Bye(bye) => {
             info!(code = ?bye.code, "saying goodbye to a socket");
             emit(socket, event::BYE, bye)
+        }
+    }
+}
+
+/// Hands what the store misses to the hub.
+async fn wants(sockets: Sockets) {
+    let Some(mut wants) = sockets.0.store.wants() else {
+        return;
+    };
+    loop {
+        tokio::select! {
+            want = wants.recv() => match want {
+                Some(want) => sockets.input(Input::Lost(want)),
+                None => return,
+            },
+            () = sockets.0.tasks.triggered() => return,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Objects by id: the journal tells where they are, the blob store brings them, every read is verified.
 //!
-//! Guarantees: bytes that do not hash to their id are never handed out; decoded nodes are kept in a bounded cache.
+//! Guarantees: bytes that do not hash to their id are never handed out; decoded nodes are kept in a bounded cache; what a
+//! second look finds gone or rotten too is lost from then on ([`loss`]): the index forgets it and agents are asked for it.
 //! Does not: decide who may read what; callers ask the journal first.
 //! Place: used by `tree.rs`, `http/*`, `gc.rs`, `packer.rs`.
 
@@ -14,15 +15,19 @@ use fsync_core::nodes::{Nodes, NodesError};
 use fsync_core::pack::Object;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::{Answers, Questions};
-use fsync_core::service::record::{PackPlace, Place, UploadId};
+use fsync_core::service::record::{Loss, PackPlace, Place, UploadId};
+use fsync_core::wire::Want;
 use fsync_runtime::Shutdown;
+use tokio::sync::mpsc;
 use tracing::error;
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, Gone};
 use crate::journal::Journal;
 use cache::NodeCache;
+use loss::Wants;
 
 mod cache;
+mod loss;
 
 /// Rounds of loading nodes for one request: more levels than any tree within limits has.
 const LOAD_ROUNDS: usize = 10_000;
@@ -36,6 +41,7 @@ struct Inner {
     journal: Arc<dyn Journal>,
     blobs: Blobs,
     cache: Mutex<NodeCache>,
+    wants: Wants,
     tasks: Shutdown,
 }
 
@@ -47,8 +53,14 @@ impl Store {
             journal,
             blobs,
             cache,
+            wants: Wants::default(),
             tasks,
         }))
+    }
+
+    /// Returns what agents are to be asked for from now on; one caller has it, the first.
+    pub fn wants(&self) -> Option<mpsc::Receiver<Want>> {
+        self.0.wants.receiver()
     }
 
     /// Returns the journal.
@@ -87,6 +99,10 @@ impl Store {
         let mut answers = self.0.journal.ask(tree.clone(), questions).await?;
         if !wanted.is_empty() {
             let nodes = self.nodes(&tree.tenant, &wanted).await?;
+            let missing: Vec<ObjectId> = absent_of(&wanted, &nodes);
+            if !missing.is_empty() {
+                self.miss(tree, &missing).await?;
+            }
             answers.nodes = wanted
                 .iter()
                 .map(|(_, id)| (*id, nodes.get(id).cloned()))
@@ -123,19 +139,24 @@ impl Store {
         tenant: &TenantName,
         ids: &[ObjectId],
     ) -> Result<Vec<Option<Object>>, ServiceError> {
-        let first = self.try_read(tenant, ids).await?;
+        let (first, _) = self.try_read(tenant, ids).await?;
         if first.iter().all(Option::is_some) {
             return Ok(first);
         }
         // A pack may have been rewritten between look-up and read: look again, once.
-        self.try_read(tenant, ids).await
+        let (second, losses) = self.try_read(tenant, ids).await?;
+        if !losses.is_empty() {
+            self.lose(tenant, losses).await?;
+        }
+        Ok(second)
     }
 
+    /// Returns the objects, and which places were found empty.
     async fn try_read(
         &self,
         tenant: &TenantName,
         ids: &[ObjectId],
-    ) -> Result<Vec<Option<Object>>, ServiceError> {
+    ) -> Result<(Vec<Option<Object>>, Vec<Loss>), ServiceError> {
         let places = self.0.journal.locate(tenant.clone(), ids.to_vec()).await?;
         let packed: Vec<PackPlace> = places
             .iter()
@@ -145,18 +166,29 @@ impl Store {
             })
             .collect();
         let mut bodies = self.0.blobs.read(tenant, &packed).await?.into_iter();
+        let mut losses = Vec::new();
         let mut found = Vec::with_capacity(ids.len());
-        for place in places {
+        for (id, place) in ids.iter().zip(places) {
             found.push(match place {
                 None => None,
-                Some((kind, Place::Inline(bytes))) => Some((kind, bytes)),
-                Some((kind, Place::Pack(_))) => {
-                    bodies.next().flatten().map(|bytes| (kind, bytes.into()))
-                }
+                Some((kind, Place::Inline(bytes))) => Some((kind, bytes, None)),
+                Some((kind, Place::Pack(place))) => match bodies.next() {
+                    Some(Ok(bytes)) => Some((kind, bytes.into(), Some(place))),
+                    Some(Err(Gone::Pack)) => {
+                        losses.push(Loss::Pack(place.pack));
+                        None
+                    }
+                    Some(Err(Gone::Run)) | None => {
+                        losses.push(Loss::Object(*id, place));
+                        None
+                    }
+                },
             });
         }
         let ids = ids.to_vec();
-        self.busy(move || verify(&ids, found)).await
+        let (objects, rotten) = self.busy(move || verify(&ids, found)).await?;
+        losses.extend(rotten);
+        Ok((objects, losses))
     }
 
     /// Reads and decodes nodes; those that are not here are left out.
@@ -197,15 +229,11 @@ impl Store {
         Ok(found)
     }
 
-    /// Runs a pure function over nodes, loading what it misses until it ends.
+    /// Runs a pure function over nodes of a tree, loading what it misses until it ends.
     ///
     /// # Errors
-    /// [`ServiceError`]; `Internal` if a node it needs is lost.
-    pub async fn with_nodes<T, F>(
-        &self,
-        tenant: &TenantName,
-        mut work: F,
-    ) -> Result<T, ServiceError>
+    /// [`ServiceError`]; `Lost` if nodes it needs are, which agents are asked for then.
+    pub async fn with_nodes<T, F>(&self, tree: &TreeKey, mut work: F) -> Result<T, ServiceError>
     where
         T: Send + 'static,
         F: FnMut(&dyn Nodes) -> Result<T, NodesError> + Send + 'static,
@@ -223,13 +251,13 @@ impl Store {
                 Err(NodesError::Missing(wanted)) => wanted,
                 result => return Ok(result?),
             };
-            let before = loaded.0.len();
-            loaded.0.append(&mut self.nodes(tenant, &wanted).await?);
-            if loaded.0.len() < before + wanted.len() {
-                let lost = wanted.iter().find(|(_, id)| !loaded.0.contains_key(id));
-                let lost = lost.map(|(_, id)| id.to_string()).unwrap_or_default();
-                error!(id = lost, "a node that a tree needs is lost");
-                return Err(ServiceError::Internal(format!("node {lost} is lost")));
+            loaded
+                .0
+                .append(&mut self.nodes(&tree.tenant, &wanted).await?);
+            let lost = absent_of(&wanted, &loaded.0);
+            if !lost.is_empty() {
+                self.miss(tree, &lost).await?;
+                return Err(ServiceError::Lost(lost));
             }
         }
         Err(ServiceError::Internal(
@@ -251,15 +279,30 @@ impl Nodes for Loaded {
     }
 }
 
-fn verify(ids: &[ObjectId], found: Vec<Option<(ObjectKind, Vec<u8>)>>) -> Vec<Option<Object>> {
+/// What was read for an object: its kind, its bytes, and where they stood if that was in a pack.
+type Read = Option<(ObjectKind, Vec<u8>, Option<PackPlace>)>;
+
+/// Returns the objects whose bytes are theirs, and the places of the others.
+fn verify(ids: &[ObjectId], found: Vec<Read>) -> (Vec<Option<Object>>, Vec<Loss>) {
+    let mut rotten = Vec::new();
     let checked = ids.iter().zip(found).map(|(id, found)| {
-        let (kind, bytes) = found?;
+        let (kind, bytes, place) = found?;
         let object = Object::new(kind, bytes);
         if object.id != *id {
             error!(%id, actual = %object.id, "a stored object rotted");
+            rotten.extend(place.map(|place| Loss::Object(*id, place)));
             return None;
         }
         Some(object)
     });
-    checked.collect()
+    let objects = checked.collect();
+    (objects, rotten)
+}
+
+fn absent_of(
+    wanted: &[(ObjectKind, ObjectId)],
+    found: &BTreeMap<ObjectId, Arc<Node>>,
+) -> Vec<ObjectId> {
+    let absent = wanted.iter().filter(|(_, id)| !found.contains_key(id));
+    absent.map(|(_, id)| *id).collect()
 }

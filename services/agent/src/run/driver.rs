@@ -6,7 +6,7 @@ use std::time::Instant;
 use fsync_core::clock::Moment;
 use fsync_core::engine::Activity;
 use fsync_core::label::TreeKey;
-use fsync_core::wire::{Cursor, Presence};
+use fsync_core::wire::{Cursor, Presence, PresenceState};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
@@ -194,7 +194,12 @@ impl Driver {
         let presence = Presence {
             tree: self.tree(),
             agent: self.options.claim.config.agent.clone(),
-            state: state.as_str().to_owned(),
+            state: match self.activity {
+                Activity::InStep => PresenceState::InStep,
+                Activity::Syncing => PresenceState::Syncing,
+                Activity::RootHeld => PresenceState::Held,
+                Activity::Offline => return,
+            },
         };
         if self.is_connected && self.socket.presence(presence).is_err() {
             tracing::debug!("presence was not sent");

@@ -105,6 +105,15 @@ enum Found {
     Unknown,
 }
 
+/// A node that was admitted before.
+enum Stored {
+    Here(Arc<Node>),
+    /// Asked for.
+    Unknown,
+    /// Gone from the store.
+    Lost,
+}
+
 struct Walk<'a> {
     grounds: &'a Grounds<'a>,
     questions: &'a mut Questions,
@@ -185,24 +194,35 @@ impl Walk<'_> {
             Some(Some(held)) if held.is_complete => complete(id, kind, held),
             Some(Some(held)) if held.kind != kind => Err(wrong_kind(id, kind)),
             Some(Some(_)) if !kind.is_node() => Ok(Found::New(None)),
-            Some(Some(_)) => Ok(match self.load(kind, id)? {
+            Some(Some(_)) => Ok(match self.load(kind, id) {
                 Some(node) => Found::New(Some(node)),
                 None => Found::Unknown,
             }),
         }
     }
 
-    /// Returns a stored node, or `None` after asking for it.
-    fn load(&mut self, kind: ObjectKind, id: ObjectId) -> Result<Option<Arc<Node>>, Refusal> {
+    /// Returns a stored node, or `None` after asking for it; one that the store lost is missing.
+    fn load(&mut self, kind: ObjectKind, id: ObjectId) -> Option<Arc<Node>> {
+        match self.look_up(kind, id) {
+            Stored::Here(node) => Some(node),
+            Stored::Unknown => None,
+            Stored::Lost => {
+                self.admission.missing.insert(id);
+                None
+            }
+        }
+    }
+
+    fn look_up(&mut self, kind: ObjectKind, id: ObjectId) -> Stored {
         if let Some(node) = self.grounds.earlier_nodes.get(&id) {
-            return Ok(Some(Arc::clone(node)));
+            return Stored::Here(Arc::clone(node));
         }
         match self.grounds.facts.nodes.get(&id) {
-            Some(Some(node)) => Ok(Some(Arc::clone(node))),
-            Some(None) => Err(format!("node {id} is marked as stored but cannot be read")),
+            Some(Some(node)) => Stored::Here(Arc::clone(node)),
+            Some(None) => Stored::Lost,
             None => {
                 self.questions.nodes.insert((kind, id));
-                Ok(None)
+                Stored::Unknown
             }
         }
     }
@@ -221,13 +241,13 @@ impl Walk<'_> {
         match place {
             Place::Dir { .. } | Place::Symlink => Ok(()),
             Place::Chunk { bytes: expected } => same_length(id, *expected, Some(bytes)),
-            Place::File { bytes, below } => match self.load(ObjectKind::File, id)? {
+            Place::File { bytes, below } => match self.load(ObjectKind::File, id) {
                 Some(node) => self.file(id, &node, (*bytes, *below), false),
                 None => Ok(()),
             },
             Place::DirPart {
                 below, after, last, ..
-            } => match self.load(ObjectKind::Directory, id)? {
+            } => match self.load(ObjectKind::Directory, id) {
                 Some(node) => {
                     check_part(id, &node, *below, (after.as_ref(), last))?;
                     self.first_part(&node, after.as_ref());
@@ -401,9 +421,14 @@ impl Walk<'_> {
         let mut parts = Vec::new();
         let mut is_whole = true;
         for (before, id) in old {
-            let Some(node) = self.load(ObjectKind::Directory, id)? else {
-                is_whole = false;
-                continue;
+            let node = match self.look_up(ObjectKind::Directory, id) {
+                Stored::Here(node) => node,
+                // What is new is told by what is held then: that costs more, and is as right.
+                Stored::Lost => continue,
+                Stored::Unknown => {
+                    is_whole = false;
+                    continue;
+                }
             };
             match &*node {
                 Node::DirInner(_, children) => {
@@ -428,9 +453,14 @@ impl Walk<'_> {
         let mut entries = BTreeMap::new();
         let mut is_whole = true;
         while let Some((_, id)) = old.pop() {
-            let Some(node) = self.load(ObjectKind::Directory, id)? else {
-                is_whole = false;
-                continue;
+            let node = match self.look_up(ObjectKind::Directory, id) {
+                Stored::Here(node) => node,
+                // What is new is told by what is held then: that costs more, and is as right.
+                Stored::Lost => continue,
+                Stored::Unknown => {
+                    is_whole = false;
+                    continue;
+                }
             };
             match &*node {
                 Node::DirLeaf(items) => entries.extend(items.iter().cloned()),

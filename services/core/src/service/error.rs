@@ -11,6 +11,9 @@ pub enum ServiceError {
     /// Send these objects and try again.
     #[error("{} objects that the revision needs are not here: send them and commit again", .0.len())]
     Missing(Vec<ObjectId>),
+    /// Objects of the tree that the service lost; agents are asked for them.
+    #[error("{} objects of the tree are lost; agents that have them are asked to send them again", .0.len())]
+    Lost(Vec<ObjectId>),
     /// Start from another base.
     #[error(
         "revision {0} is not in the tree's lineage, or its contents were dropped: start from the head without a base"
@@ -56,7 +59,7 @@ impl ServiceError {
             Self::TooLarge(_) => ErrorCode::TooLarge,
             Self::Unavailable { .. } => ErrorCode::Unavailable,
             Self::UploadUnknown(_) => ErrorCode::UploadUnknown,
-            Self::NotFound(_) => ErrorCode::NotFound,
+            Self::NotFound(_) | Self::Lost(_) => ErrorCode::NotFound,
             Self::StoreFull(_) => ErrorCode::StoreFull,
             Self::Internal(_) => ErrorCode::Internal,
         }
@@ -68,7 +71,9 @@ impl ServiceError {
             code: self.code(),
             message: self.to_string(),
             missing: match self {
-                Self::Missing(ids) => ids.iter().take(limits::REQUEST_OBJECTS).copied().collect(),
+                Self::Missing(ids) | Self::Lost(ids) => {
+                    ids.iter().take(limits::REQUEST_OBJECTS).copied().collect()
+                }
                 _ => Vec::new(),
             },
             retry_after_ms: match self {

@@ -2,17 +2,21 @@
 //!
 //! Guarantees: a socket is registered before its heads are looked up, so no head falls between answer and first wake-up;
 //! of several refs of one tree only the newest waits for a socket; what waits is bounded by the socket's trees; a reader
-//! that takes nothing for [`SLOW_MS`] is closed with a reason.
+//! that takes nothing for [`SLOW_MS`] is closed with a reason; a tree's sockets are asked for lost objects at most once in
+//! [`limits::WANT_MS`], and what falls in between is forgotten: whoever misses an object asks again.
 //! Does not: guarantee delivery. A wake-up only saves time; the beacon and the next subscribe carry the truth.
 //! Place: one [`Hub`] per replica; driven by the server's `socket.rs` and by the simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::label::TreeKey;
+use crate::label::{AgentName, TreeKey};
 use crate::limits;
 use crate::service::Now;
 use crate::service::error::ServiceError;
-use crate::wire::{Bye, ByeCode, ErrorEvent, Head, Heads, RefEvent, Subscribe, TreeHead};
+use crate::service::presence::{Presences, Told};
+use crate::wire::{
+    Bye, ByeCode, ErrorEvent, Head, Heads, Presence, RefEvent, Subscribe, TreeHead, Want,
+};
 
 /// Time between two beacons of a socket, in milliseconds.
 pub const BEACON_MS: u64 = 10_000;
@@ -38,6 +42,10 @@ pub enum Frame {
     Heads(Heads),
     /// A new head.
     Ref(RefEvent),
+    /// What another agent of a tree is doing.
+    Presence(Presence),
+    /// Objects that the service lost.
+    Want(Want),
     /// A request failed.
     Error(ErrorEvent),
     /// The connection ends; close it after sending.
@@ -57,6 +65,10 @@ pub enum Input {
     HeadsLoaded(SocketNo, Result<Heads, ErrorEvent>),
     /// A tree has a new, durable head.
     Moved(RefEvent),
+    /// A socket's agent tells what it is doing.
+    Presence(SocketNo, Presence),
+    /// Objects of a tree are lost, and somebody needs them.
+    Lost(Want),
     /// A frame could not be taken: the socket's buffer is full.
     Refused(SocketNo, Frame),
     /// A frame was taken.
@@ -83,6 +95,8 @@ struct Socket {
     trees: BTreeSet<TreeKey>,
     answers: Vec<Frame>,
     refs: BTreeMap<TreeKey, RefEvent>,
+    presences: BTreeMap<(TreeKey, AgentName), Presence>,
+    wants: BTreeMap<TreeKey, Want>,
     /// Since when nothing was taken.
     stuck_since: Option<Now>,
     beacon_at: Now,
@@ -95,6 +109,9 @@ pub struct Hub {
     listeners: BTreeMap<TreeKey, BTreeSet<SocketNo>>,
     /// Newest head of each tree somebody listens to.
     heads: BTreeMap<TreeKey, Head>,
+    presences: Presences,
+    /// When the listeners of a tree may be asked for lost objects again.
+    want_at: BTreeMap<TreeKey, Now>,
     stuck: BTreeSet<SocketNo>,
     retry_at: Option<Now>,
 }
@@ -105,13 +122,15 @@ impl Hub {
         let mut effects = Vec::new();
         match input {
             Input::Connected(socket) => self.connect(socket, now),
-            Input::Gone(socket) => self.remove(socket),
+            Input::Gone(socket) => self.remove(socket, &mut effects),
             Input::Subscribe(socket, subscribe) => self.subscribe(socket, subscribe, &mut effects),
             Input::HeadsLoaded(socket, answer) => {
                 self.answer(socket, answer);
                 self.flush(socket, &mut effects);
             }
             Input::Moved(event) => self.moved(&event, &mut effects),
+            Input::Presence(socket, presence) => self.presences.set(socket, presence, now),
+            Input::Lost(want) => self.lost(want, now, &mut effects),
             Input::Refused(socket, frame) => self.refused(socket, frame, now),
             Input::Taken(socket) => self.taken(socket),
             Input::Tick => self.tick(now, &mut effects),
@@ -123,7 +142,8 @@ impl Hub {
     /// Returns when [`Input::Tick`] is due next; `None` while there is nothing to wait for.
     pub fn next_wake(&self) -> Option<Now> {
         let beacon = self.sockets.values().map(|s| s.beacon_at).min();
-        beacon.into_iter().chain(self.retry_at).min()
+        let others = self.retry_at.into_iter().chain(self.presences.next_wake());
+        beacon.into_iter().chain(others).min()
     }
 
     /// Returns how many sockets there are.
@@ -141,26 +161,31 @@ impl Hub {
             trees: BTreeSet::new(),
             answers: Vec::new(),
             refs: BTreeMap::new(),
+            presences: BTreeMap::new(),
+            wants: BTreeMap::new(),
             stuck_since: None,
             beacon_at: now.plus_ms(BEACON_MS),
         };
         self.sockets.insert(socket, state);
     }
 
-    fn remove(&mut self, socket: SocketNo) {
-        if let Some(state) = self.sockets.remove(&socket) {
-            self.leave(socket, &state.trees);
-        }
+    fn remove(&mut self, socket: SocketNo, effects: &mut Vec<Effect>) {
         self.stuck.remove(&socket);
+        if let Some(state) = self.sockets.remove(&socket) {
+            self.leave(socket, &state.trees, effects);
+        }
     }
 
-    fn leave(&mut self, socket: SocketNo, trees: &BTreeSet<TreeKey>) {
+    fn leave(&mut self, socket: SocketNo, trees: &BTreeSet<TreeKey>, effects: &mut Vec<Effect>) {
         for tree in trees {
+            let told = self.presences.leave(tree, socket);
+            self.tell(told, effects);
             if let Some(listeners) = self.listeners.get_mut(tree) {
                 listeners.remove(&socket);
                 if listeners.is_empty() {
                     self.listeners.remove(tree);
                     self.heads.remove(tree);
+                    self.want_at.remove(tree);
                 }
             }
         }
@@ -181,9 +206,14 @@ impl Hub {
         let trees: BTreeSet<TreeKey> = subscribe.trees.iter().map(|c| c.tree.clone()).collect();
         let before = std::mem::replace(&mut state.trees, trees.clone());
         state.refs.retain(|tree, _| trees.contains(tree));
+        state.wants.retain(|tree, _| trees.contains(tree));
+        state.presences.retain(|(tree, _), _| trees.contains(tree));
         let left: BTreeSet<TreeKey> = before.difference(&trees).cloned().collect();
-        self.leave(socket, &left);
+        self.leave(socket, &left, effects);
         for tree in trees {
+            let others = self.presences.join(&tree, socket);
+            let told = others.into_iter().map(|other| (socket, other)).collect();
+            self.tell(told, effects);
             self.listeners.entry(tree).or_default().insert(socket);
         }
         effects.push(Effect::LoadHeads(socket, subscribe));
@@ -228,6 +258,41 @@ impl Hub {
         }
     }
 
+    /// Tells sockets of presences; of several of one agent only the newest waits.
+    fn tell(&mut self, told: Vec<Told>, effects: &mut Vec<Effect>) {
+        let mut sockets = BTreeSet::new();
+        for (socket, presence) in told {
+            if let Some(state) = self.sockets.get_mut(&socket) {
+                let key = (presence.tree.clone(), presence.agent.clone());
+                state.presences.insert(key, presence);
+                sockets.insert(socket);
+            }
+        }
+        for socket in sockets {
+            self.flush(socket, effects);
+        }
+    }
+
+    /// Asks the listeners of a tree for lost objects, unless they were asked just now.
+    fn lost(&mut self, mut want: Want, now: Now, effects: &mut Vec<Effect>) {
+        let Some(listeners) = self.listeners.get(&want.tree).cloned() else {
+            return;
+        };
+        let is_too_soon = self.want_at.get(&want.tree).is_some_and(|at| now < *at);
+        if is_too_soon || want.objects.is_empty() {
+            return;
+        }
+        want.objects.truncate(limits::WANT_OBJECTS);
+        let again_at = now.plus_ms(limits::WANT_MS);
+        self.want_at.insert(want.tree.clone(), again_at);
+        for socket in listeners {
+            if let Some(state) = self.sockets.get_mut(&socket) {
+                state.wants.insert(want.tree.clone(), want.clone());
+            }
+            self.flush(socket, effects);
+        }
+    }
+
     /// Offers all that waits, unless the socket is stuck: then the next tick does.
     fn flush(&mut self, socket: SocketNo, effects: &mut Vec<Effect>) {
         if self.stuck.contains(&socket) {
@@ -235,8 +300,13 @@ impl Hub {
         }
         if let Some(state) = self.sockets.get_mut(&socket) {
             let refs = std::mem::take(&mut state.refs).into_values();
+            let wants = std::mem::take(&mut state.wants).into_values();
+            let presences = std::mem::take(&mut state.presences).into_values();
             let frames = std::mem::take(&mut state.answers).into_iter();
-            let frames = frames.chain(refs.map(Frame::Ref));
+            let frames = frames
+                .chain(refs.map(Frame::Ref))
+                .chain(wants.map(Frame::Want))
+                .chain(presences.map(Frame::Presence));
             effects.extend(frames.map(|frame| Effect::Send(socket, frame)));
         }
     }
@@ -249,6 +319,13 @@ impl Hub {
             Frame::Ref(event) => {
                 // A newer one may wait already.
                 state.refs.entry(event.tree.clone()).or_insert(event);
+            }
+            Frame::Presence(presence) => {
+                let key = (presence.tree.clone(), presence.agent.clone());
+                state.presences.entry(key).or_insert(presence);
+            }
+            Frame::Want(want) => {
+                state.wants.entry(want.tree.clone()).or_insert(want);
             }
             // A beacon is only anti-entropy: the next one says more.
             Frame::Heads(Heads { id: None, .. }) => {}
@@ -273,6 +350,8 @@ impl Hub {
                 self.retry(socket, now, effects);
             }
         }
+        let told = self.presences.tick(now);
+        self.tell(told, effects);
         let due = |state: &&mut Socket| state.beacon_at <= now;
         let mut beacons = Vec::new();
         for (socket, state) in &mut self.sockets {
@@ -303,7 +382,7 @@ impl Hub {
             };
             effects.push(Effect::Send(socket, Frame::Bye(bye)));
             effects.push(Effect::Close(socket));
-            self.remove(socket);
+            self.remove(socket, effects);
             return;
         }
         self.flush(socket, effects);

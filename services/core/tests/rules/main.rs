@@ -12,6 +12,8 @@ mod fixtures;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]
+mod hub;
+#[cfg(test)]
 mod label;
 #[cfg(test)]
 mod merge;

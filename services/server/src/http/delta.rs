@@ -42,7 +42,7 @@ pub(super) async fn get(
     };
     let (from_root, to_root) = (from.map(|f| f.revision.root), to.revision.root);
     let work = move |nodes: &dyn fsync_core::nodes::Nodes| delta(nodes, from_root, to_root);
-    let delta = api.store.with_nodes(&tree.tenant, work).await?;
+    let delta = api.store.with_nodes(&tree, work).await?;
     let room = api.gate.enter(limits::PACK_BODY_BYTES).await?;
     let mut writer = write(&api, &tree, &delta).await?;
     let (id, bytes) = to.revision.encode();
@@ -79,6 +79,10 @@ async fn ends(
         .chain([to.revision.root])
         .collect();
     let lacking = api.store.lacking(tree, None, &roots).await?;
+    let lost = api.store.miss(tree, &lacking).await?;
+    if !lost.is_empty() {
+        return Err(ServiceError::Lost(lost).into());
+    }
     if lacking.contains(&to.revision.root) {
         return Err(ServiceError::NotFound(format!("the content of revision {}", to.id)).into());
     }

@@ -3,6 +3,8 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use fsync_core::id::ObjectId;
+use fsync_core::label::TreeKey;
 use fsync_core::limits;
 use fsync_core::pack::PackWriter;
 use fsync_core::service::error::ServiceError;
@@ -22,7 +24,7 @@ pub(super) async fn post(
     let upload = request.upload.map(UploadId);
     let lacking = api.store.lacking(&tree, upload, &request.ids).await?;
     if !lacking.is_empty() {
-        return Err(not_here(lacking));
+        return Err(not_here(&api, &tree, lacking).await?);
     }
     let room = api.gate.enter(limits::PACK_BODY_BYTES).await?;
     let most = request.ids.len() * limits::CHUNK_TARGET_BYTES;
@@ -32,10 +34,13 @@ pub(super) async fn post(
         if writer.len() >= limits::PACK_BYTES {
             break;
         }
-        for (id, object) in ids.iter().zip(api.store.read(&tree.tenant, ids).await?) {
-            let Some(object) = object else {
-                return Err(not_here(vec![*id]));
-            };
+        let read = api.store.read(&tree.tenant, ids).await?;
+        let gone = ids.iter().zip(&read).filter(|(_, object)| object.is_none());
+        let gone: Vec<ObjectId> = gone.map(|(id, _)| *id).collect();
+        if !gone.is_empty() {
+            return Err(not_here(&api, &tree, gone).await?);
+        }
+        for object in read.into_iter().flatten() {
             if writer.is_empty() || writer.len() + object.packed_bytes() <= limits::PACK_BYTES {
                 writer.push(object.kind, &object.id, &object.bytes);
             }
@@ -67,10 +72,17 @@ fn check(request: &ObjectsRequest) -> Result<(), ApiError> {
     .map_err(|limit| ServiceError::from(limit).into())
 }
 
-/// An unknown object and another tree's object answer alike.
-fn not_here(ids: Vec<fsync_core::id::ObjectId>) -> ApiError {
-    let message = format!("{} objects are not in this tree", ids.len());
+/// An unknown object and another tree's object answer alike; agents are asked for one that was lost.
+async fn not_here(api: &Api, tree: &TreeKey, ids: Vec<ObjectId>) -> Result<ApiError, ServiceError> {
+    let lost = api.store.miss(tree, &ids).await?;
+    let mut message = format!("{} objects are not in this tree", ids.len());
+    if !lost.is_empty() {
+        message = format!(
+            "{message}; {} of them are lost, and agents that have them are asked to send them again",
+            lost.len()
+        );
+    }
     let mut error = ApiError::new(ErrorCode::NotFound, message);
     error.0.missing = ids;
-    error
+    Ok(error)
 }
