@@ -27,6 +27,7 @@ pub mod pack;
 pub mod path;
 pub mod plan;
 pub mod revision;
+pub mod seek;
 pub mod service;
 pub mod split;
 pub mod tree;

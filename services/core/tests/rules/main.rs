@@ -30,6 +30,8 @@ mod plan;
 #[cfg(test)]
 mod revision;
 #[cfg(test)]
+mod seek;
+#[cfg(test)]
 mod sketch;
 #[cfg(test)]
 mod strategies;
