@@ -308,6 +308,8 @@ impl Engine {
                 self.done();
             }
             Input::ApplyInterrupted { stale, pause } => {
+                // What cannot be applied for long must not keep edits from the service.
+                self.applied_last = true;
                 self.look_at(stale, now);
                 self.failed(Failure::Retry(pause), now);
             }

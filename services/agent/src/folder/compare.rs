@@ -263,6 +263,7 @@ impl Folder {
         self.head.moves.clear();
         self.compare.strangers = None;
         self.holds.in_step();
+        self.pull.in_step();
         if synced == roots.synced && base == ready.head {
             return Ok(());
         }

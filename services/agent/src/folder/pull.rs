@@ -1,7 +1,7 @@
 //! Applying what others changed: contents are fetched for a few batches ahead, each batch is made durable, then visible.
 //!
 //! Memory is bounded: at most [`AHEAD`] batches of [`BATCH_BYTES`] are in memory, whatever the plan. What is on this disk
-//! anyway is not fetched: apply takes it from where it stands.
+//! anyway is not fetched: apply takes it from where it stands. What the service has lost is left out ([`lost`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -20,8 +20,10 @@ use crate::apply::{Applier, ApplyError, Contents, StepResult, Target};
 use crate::files::FilesError;
 
 mod large;
+mod lost;
 
 use large::Large;
+use lost::LostContents;
 
 /// Steps in one batch.
 const BATCH_STEPS: usize = 256;
@@ -53,6 +55,7 @@ pub(super) struct Pulling {
     kept_bytes: usize,
     applying: Option<Applying>,
     next_batch: u64,
+    lost: LostContents,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ struct Applying {
     bytes: u64,
     deletes: u64,
     trouble: Option<FilesError>,
+    lost: BTreeSet<RelPath>,
 }
 
 #[derive(Debug)]
@@ -130,6 +134,7 @@ impl Folder {
             bytes: 0,
             deletes: 0,
             trouble: None,
+            lost: BTreeSet::new(),
         });
         self.go_on(now, out)
     }
@@ -190,22 +195,22 @@ impl Folder {
         let Some(applying) = &mut self.pull.applying else {
             return Ok(None);
         };
-        let is_asked = |batch: &&mut Batch| {
-            batch.number == number
-                || batch
-                    .large
-                    .as_ref()
-                    .is_some_and(|large| large.asked(number))
-        };
-        let Some(batch) = applying.batches.iter_mut().find(is_asked) else {
+        let is_asked = |batch: &Batch| batch.is_asked(number);
+        let Some(at) = applying.batches.iter().position(is_asked) else {
             return Ok(None);
         };
         let objects = match objects {
             Ok(objects) => objects,
+            Err(NetFailure::Missing(ids)) if applying.leave_out(at, &ids) => {
+                return self.go_on(now, out);
+            }
             Err(failure) => {
                 self.pull.forget();
                 return Ok(Some(chunks_failed(failure, out)));
             }
+        };
+        let Some(batch) = applying.batches.get_mut(at) else {
+            return Ok(None);
         };
         match &mut batch.large {
             Some(large) => {
@@ -380,8 +385,13 @@ impl Folder {
             paths: applying.done,
         }));
         let stale: Vec<RelPath> = applying.rescan.into_iter().collect();
+        let is_complete = self.pull.lost.tell(applying.lost, out);
         match applying.trouble {
-            None => Input::Applied { stale },
+            None if is_complete => Input::Applied { stale },
+            None => Input::ApplyInterrupted {
+                stale,
+                pause: LOST_PAUSE,
+            },
             Some(error) => {
                 out.push(FolderEffect::Notice(Notice::Trouble(format!(
                     "{error}; trying again"

@@ -29,6 +29,8 @@ pub struct FolderStatus {
     pub held_in: u64,
     /// What is wrong with the root.
     pub root_problem: Option<String>,
+    /// What the service has lost of the head, for people.
+    pub lost: Option<String>,
 }
 
 /// What only a walk of the tree tells.
@@ -84,6 +86,7 @@ impl Folder {
             base: snapshot.base()?,
             files: snapshot.tracked()?,
             root_problem: self.root_problem.map(|problem| problem.to_string()),
+            lost: self.pull.lost(),
             ..FolderStatus::default()
         };
         let skip: Skip = exceptions.iter().map(|(path, _)| path.clone()).collect();
