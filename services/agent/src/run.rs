@@ -14,15 +14,19 @@ mod control;
 mod driver;
 mod history;
 mod net;
+mod others;
 mod restore;
 mod trash;
+mod want;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fsync_core::clock::Moment;
+use fsync_core::id::ObjectId;
 use fsync_core::revision::Timestamp;
+use fsync_core::wire::Presence;
 use fsync_runtime::Shutdown;
 use tokio::sync::mpsc;
 
@@ -122,6 +126,10 @@ pub(crate) enum Event {
     Command(Command),
     /// The server does not let this agent in.
     Denied(String),
+    /// The service lost these objects.
+    Want(Vec<ObjectId>),
+    /// What another agent of the tree is doing.
+    Presence(Presence),
 }
 
 /// The two clocks.
@@ -309,6 +317,8 @@ async fn feed_socket(
                 })]
             }
             SocketEvent::Denied { reason } => vec![Event::Denied(reason)],
+            SocketEvent::Want(want) if want.tree == tree => vec![Event::Want(want.objects)],
+            SocketEvent::Presence(news) if news.tree == tree => vec![Event::Presence(news)],
             other => {
                 tracing::debug!(?other, "event of the server");
                 Vec::new()

@@ -73,6 +73,8 @@ pub enum SocketEvent {
     Ref(RefEvent),
     /// The server asks for lost objects.
     Want(Want),
+    /// What another agent of a tree is doing.
+    Presence(Presence),
     /// A request failed.
     Failed(ErrorEvent),
     /// The server ends the connection.
@@ -119,7 +121,7 @@ impl Socket {
         self.send(Command::Subscribe(Subscribe { id, trees }))
     }
 
-    /// Tells dashboards what the agent is doing; may be lost.
+    /// Tells the tree's other agents what this one is doing; may be lost.
     ///
     /// # Errors
     /// [`NotTaken`].
@@ -293,6 +295,7 @@ impl Callbacks {
         let builder = self.on_json(builder, event::HEADS, SocketEvent::Heads);
         let builder = self.on_json(builder, event::REF, SocketEvent::Ref);
         let builder = self.on_json(builder, event::WANT, SocketEvent::Want);
+        let builder = self.on_json(builder, event::PRESENCE, SocketEvent::Presence);
         self.on_json(builder, event::BYE, SocketEvent::Bye)
     }
 

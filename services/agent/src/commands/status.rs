@@ -3,7 +3,7 @@
 use indicatif::{HumanBytes, HumanCount};
 
 use super::{Exit, FolderArgs, Found, output::Output, sync_command, unexpected};
-use crate::control::status::{Counts, ExceptionItem, Hold};
+use crate::control::status::{Counts, ExceptionItem, Hold, OtherAgent};
 use crate::control::{self, ControlError, Request, Response, State, Status};
 use crate::progress::{Amount, amount};
 use fsync_core::exception::Exception;
@@ -58,6 +58,7 @@ fn stopped(found: &Found) -> Status {
         agent: config.agent,
         state: State::Stopped,
         is_connected: false,
+        agents: Vec::new(),
         head: None,
         base: None,
         counts: Counts::default(),
@@ -115,11 +116,15 @@ fn text(status: &Status) -> String {
 
 fn details(status: &Status) -> Vec<(&'static str, String)> {
     let counts = status.counts;
-    let mut lines = vec![
+    let mut lines = Vec::new();
+    if !status.agents.is_empty() {
+        lines.push(("agents", agents(&status.agents)));
+    }
+    lines.extend([
         ("head", position(status.head)),
         ("base", position(status.base)),
         ("content", content(counts)),
-    ];
+    ]);
     if counts.unsent > 0 {
         lines.push(("unsent", format!("{} changes", HumanCount(counts.unsent))));
     }
@@ -148,6 +153,11 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
         lines.push(("trash", value));
     }
     lines
+}
+
+fn agents(agents: &[OtherAgent]) -> String {
+    let word = |other: &OtherAgent| format!("{} {}", other.agent, other.state.as_str());
+    agents.iter().map(word).collect::<Vec<_>>().join(", ")
 }
 
 fn content(counts: Counts) -> String {
@@ -191,8 +201,15 @@ fn hold(hold: &Hold) -> String {
 mod tests {
     use std::path::{Path, PathBuf};
 
+    use fsync_core::wire::PresenceState;
+
     use super::*;
     use crate::control::status::HoldKind;
+
+    fn other(name: &str, state: PresenceState) -> OtherAgent {
+        let agent = name.parse().unwrap();
+        OtherAgent { agent, state }
+    }
 
     fn status() -> Status {
         let head: Head = serde_json::from_value(serde_json::json!({
@@ -207,6 +224,10 @@ mod tests {
             state: State::Held,
             reason: Some("deletes wait".into()),
             is_connected: true,
+            agents: vec![
+                other("desk", PresenceState::InStep),
+                other("laptop", PresenceState::Syncing),
+            ],
             head: Some(head),
             base: None,
             counts: Counts {
@@ -237,6 +258,7 @@ tree       default/t
 agent      me
 server     http://h:1 (connected)
 state      held: deletes wait
+agents     desk in-step, laptop syncing
 head       7 (abababab)
 base       none yet
 content    1,200 files, 2.00 KiB

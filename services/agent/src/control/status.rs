@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use fsync_core::exception::Exception;
 use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::revision::Timestamp;
-use fsync_core::wire::Head;
+use fsync_core::wire::{Head, PresenceState};
 use serde::{Deserialize, Serialize};
 
 use super::protocol::PathText;
@@ -70,6 +70,9 @@ pub struct Status {
     pub reason: Option<String>,
     /// Whether the Socket.IO connection stands.
     pub is_connected: bool,
+    /// Other agents of the tree that are connected, by name; at most [`fsync_core::limits::PRESENCE_SOCKETS`].
+    #[serde(default)]
+    pub agents: Vec<OtherAgent>,
     /// The tree's head as last heard.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
@@ -94,6 +97,15 @@ pub struct Status {
     /// What the trash holds.
     #[serde(default)]
     pub trash: Amount,
+}
+
+/// Another agent of the tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherAgent {
+    /// Its name.
+    pub agent: AgentName,
+    /// What it is doing.
+    pub state: PresenceState,
 }
 
 /// How much the folder holds and lacks.

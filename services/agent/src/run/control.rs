@@ -177,8 +177,9 @@ impl Driver {
                 Word::InStep if !holds.is_empty() => Word::Held,
                 word => word,
             },
-            reason: folder.root_problem.clone(),
+            reason: folder.root_problem.clone().or(folder.lost.clone()),
             is_connected: self.is_connected,
+            agents: self.others.list(),
             head,
             base: folder.base,
             counts: Counts {

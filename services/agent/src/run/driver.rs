@@ -11,6 +11,8 @@ use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
 use super::net::Net;
+use super::others::Others;
+use super::want::Wants;
 use super::{Clock, Event, ONCE_CONNECT, Options, Outcome, RunError};
 use crate::client::socket::Socket;
 use crate::control::{Response, State as Word};
@@ -29,6 +31,8 @@ pub(super) struct Driver {
     pub(super) has_tried: bool,
     pub(super) flushes: BTreeMap<u64, oneshot::Sender<Response>>,
     pub(super) next_flush: u64,
+    pub(super) others: Others,
+    wants: Wants,
     socket: Socket,
     clock: Clock,
     wake: Option<Moment>,
@@ -58,6 +62,8 @@ impl Driver {
             has_tried: false,
             flushes: BTreeMap::new(),
             next_flush: 1,
+            others: Others::default(),
+            wants: Wants::default(),
             socket,
             clock,
             wake: None,
@@ -81,6 +87,10 @@ impl Driver {
             match self.next(&mut queue, give_up) {
                 Woken::Event(Event::Input(input)) => self.feed(input)?,
                 Woken::Event(Event::Command(command)) => self.command(command)?,
+                Woken::Event(Event::Want(objects)) => self.wants.answer(&self.net, objects),
+                Woken::Event(Event::Presence(news)) => {
+                    self.others.hear(news, &self.options.claim.config.agent);
+                }
                 Woken::Event(Event::Denied(reason)) => return Err(RunError::Denied(reason)),
                 Woken::Tick => {
                     self.wake = None;
@@ -132,6 +142,8 @@ impl Driver {
         if is_first && !is_up && self.activity == Activity::Offline {
             self.show(Activity::Offline);
         }
+        // Whoever is there is told of anew on the next connection.
+        self.others = Others::default();
         let server = self.options.claim.config.server.clone();
         match (was_up, is_up) {
             (false, true) => self.options.progress.report(&Shown::Connected { server }),
