@@ -6,6 +6,7 @@ mod bad_input;
 mod demo;
 mod in_step;
 mod long;
+mod lost;
 mod restarts;
 mod small_disk;
 mod verbs;

@@ -42,6 +42,28 @@ fn status_tells_how_the_folder_stands() -> Result<()> {
 }
 
 #[test]
+fn status_names_the_trees_other_agents() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    let mut b = system.agent("b", &server)?;
+    write(&a.root, "f", "1")?;
+    let agents = |agent: &Agent| json(agent, "status", &[]).map(|status| status["agents"].clone());
+    let others = |name: &str| serde_json::json!([{"agent": name, "state": "in-step"}]);
+    for (agent, other) in [(&a, "b"), (&b, "a")] {
+        wait::until_true("the other is listed", wait::PATIENCE, || {
+            agents(agent).is_ok_and(|agents| agents == others(other))
+        })?;
+    }
+    let text = a.verb("status", &[])?.success()?;
+    assert!(text.contains("agents     b in-step\n"), "{text}");
+    assert!(b.process.stop()?.success());
+    wait::until_true("who left is not listed", wait::PATIENCE, || {
+        agents(&a).is_ok_and(|agents| agents == serde_json::json!([]))
+    })
+}
+
+#[test]
 fn history_is_listed_and_brought_back() -> Result<()> {
     let system = System::new()?;
     let server = system.server()?;
