@@ -10,6 +10,8 @@ mod engine;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod folder;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod hub;

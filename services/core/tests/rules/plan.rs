@@ -1,7 +1,5 @@
 //! The planner: its steps, run one after the other on a strict model of a folder, give the tree that was wanted.
 
-use std::collections::BTreeMap;
-
 use fsync_core::id::ObjectId;
 use fsync_core::node::Entry;
 use fsync_core::path::RelPath;
@@ -9,87 +7,9 @@ use fsync_core::plan::{Skip, Step, plan};
 use proptest::prelude::*;
 
 use crate::fixtures::{Store, file, path};
+use crate::folder::Folder;
 use crate::merge_properties::{Act, User, acts};
 use crate::sketch::{draw, hints, show};
-
-/// A folder that refuses whatever a file system would refuse.
-#[derive(Debug, Clone, PartialEq)]
-struct Folder(BTreeMap<RelPath, Entry>);
-
-/// Directories count as such, not by their contents.
-fn plain(entry: Entry) -> Entry {
-    match entry {
-        Entry::Dir(_) => Entry::Dir(ObjectId::from_bytes([0; 32])),
-        other => other,
-    }
-}
-
-impl Folder {
-    fn of(store: &Store, root: ObjectId) -> Self {
-        let list = store.list(root).into_iter();
-        Self(list.map(|(path, entry)| (path, plain(entry))).collect())
-    }
-
-    fn is_dir(&self, path: &RelPath) -> bool {
-        path.is_root() || self.0.get(path).is_some_and(|e| e.as_dir().is_some())
-    }
-
-    fn below(&self, dir: &RelPath) -> Vec<RelPath> {
-        let inside = |path: &&RelPath| *path != dir && path.is_within(dir);
-        self.0.keys().filter(inside).cloned().collect()
-    }
-
-    fn run(&mut self, steps: &[Step]) -> Result<(), String> {
-        steps
-            .iter()
-            .try_for_each(|step| self.step(step).ok_or(format!("{step:?} on {self:?}")))
-    }
-
-    /// Does one step; `None` if a file system would refuse.
-    fn step(&mut self, step: &Step) -> Option<()> {
-        let is_as = |folder: &Self, path: &RelPath, was: Option<Entry>| {
-            folder.0.get(path).copied() == was.map(plain)
-        };
-        self.is_dir(&step.path().parent()?).then_some(())?;
-        match step {
-            Step::Move { from, to, was } => {
-                (is_as(self, from, Some(*was)) && is_as(self, to, None) && !to.is_within(from))
-                    .then_some(())?;
-                for path in self.below(from).into_iter().chain([from.clone()]) {
-                    let entry = self.0.remove(&path)?;
-                    self.0.insert(to.concat(&path.strip_prefix(from)?), entry);
-                }
-            }
-            Step::Remove { path, was } => {
-                (is_as(self, path, Some(*was)) && was.as_dir().is_none()).then_some(())?;
-                self.0.remove(path);
-            }
-            Step::RemoveDir { path } => {
-                (self.is_dir(path) && self.below(path).is_empty()).then_some(())?;
-                self.0.remove(path);
-            }
-            Step::MakeDir { path } => {
-                is_as(self, path, None).then_some(())?;
-                self.0.insert(
-                    path.clone(),
-                    plain(Entry::Dir(ObjectId::from_bytes([0; 32]))),
-                );
-            }
-            Step::Put { path, was, now } => {
-                let is_possible =
-                    now.as_dir().is_none() && was.is_none_or(|w| w.as_dir().is_none());
-                (is_possible && is_as(self, path, *was)).then_some(())?;
-                self.0.insert(path.clone(), *now);
-            }
-            Step::Meta { path, was, now } => {
-                (is_as(self, path, Some(Entry::File(*was))) && was.content == now.content)
-                    .then_some(())?;
-                self.0.insert(path.clone(), Entry::File(*now));
-            }
-        }
-        Some(())
-    }
-}
 
 fn words(steps: &[Step]) -> Vec<String> {
     let word = |step: &Step| match step {
