@@ -4,6 +4,8 @@
 //! Each module says `cfg(test)`, so that clippy allows `unwrap` in fixtures too.
 
 #[cfg(test)]
+mod canopy;
+#[cfg(test)]
 mod chunk;
 #[cfg(test)]
 mod engine;
