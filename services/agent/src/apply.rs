@@ -32,7 +32,7 @@ use crate::files::{Files, FilesError, Place, StageKey, TrashSlot};
 use crate::scan::ScanError;
 use crate::state::{Durability, Intent, Standing, State, StateError, Tx};
 
-pub use large::{Assembly, Missing, Part, Paused};
+pub use large::{Assembly, Missing, Part, Paused, discard};
 pub use recover::{Recovered, recover};
 
 /// Files that one batch puts at most: bounds what a crash leaves half done.

@@ -272,6 +272,11 @@ pub trait Files: Send + Sync {
         usize::MAX
     }
 
+    /// Returns how many bytes can still be written, as far as the system tells.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Looks at the root afresh, by its path: tells whether it was replaced or unmounted.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use fsync_core::limits::CHUNK_MAX_BYTES;
 use fsync_core::node::{FileEntry, Run};
 
 use super::ApplyError;
-use crate::files::{Files, Meta, Opened, Place, StageKey};
+use crate::files::{Files, FilesError, Meta, Opened, Place, Problem, StageKey};
 use crate::state::{Durability, State, StateError};
 
 /// Bytes after which what is written is made durable and noted.
@@ -100,6 +100,21 @@ pub(super) fn is_complete(state: &State, key: &StageKey, size: u64) -> Result<bo
     Ok(record.is_some_and(|r| r.len() > 8 && r[..8] == size.to_le_bytes() && r[8] == 1))
 }
 
+/// Gives up what is staged of a large content, so that its room is free for others.
+///
+/// # Errors
+/// [`ApplyError`] of the disk or the state.
+pub fn discard(files: &dyn Files, state: &State, content: &ObjectId) -> Result<(), ApplyError> {
+    let key = StageKey::large(content);
+    if files.stat(Place::Stage(&key))?.is_some() {
+        files.remove_file(Place::Stage(&key))?;
+    }
+    state.update(Durability::Lazy, |tx| {
+        tx.set_resume(key.as_str(), None)?;
+        Ok(())
+    })
+}
+
 impl<'a> Assembly<'a> {
     /// Opens the assembly of a file, with what earlier runs left of it.
     ///
@@ -142,6 +157,7 @@ impl<'a> Assembly<'a> {
         for (number, run) in assembly.runs.iter().enumerate() {
             assembly.done[number] |= matches!(run, Run::Hole { .. });
         }
+        assembly.check_room()?;
         // Made known before anything is written: what no record names is removed at the next start.
         assembly.note(0)?;
         Ok(assembly)
@@ -174,6 +190,21 @@ impl<'a> Assembly<'a> {
             offset += run.bytes();
         }
         Ok(reused)
+    }
+
+    /// Asked before anything is fetched that could not be kept.
+    fn check_room(&self) -> Result<(), ApplyError> {
+        let missing = self.missing_bytes();
+        match self.files.free_bytes() {
+            Some(free) if free < missing => Err(FilesError {
+                op: "write",
+                path: Place::Stage(&self.key).to_string(),
+                problem: Problem::NoSpace,
+                source: std::io::ErrorKind::StorageFull.into(),
+            }
+            .into()),
+            _ => Ok(()),
+        }
     }
 
     fn is_missing(&self, id: &ObjectId) -> bool {

@@ -17,10 +17,10 @@ use fsync_core::plan::Step;
 
 use super::{FetchRequest, Folder, FolderEffect, FolderError, NetFailure, Notice, Now};
 use crate::apply::{Applier, ApplyError, Contents, StepResult, Target};
-use crate::files::FilesError;
 
 mod large;
 mod lost;
+mod room;
 
 use large::Large;
 use lost::LostContents;
@@ -67,7 +67,7 @@ struct Applying {
     done: u64,
     bytes: u64,
     deletes: u64,
-    trouble: Option<FilesError>,
+    trouble: Option<String>,
     lost: BTreeSet<RelPath>,
 }
 
@@ -219,7 +219,10 @@ impl Folder {
                     .map(|object| object.bytes.len() as u64)
                     .sum::<u64>();
                 if let Err(error) = large.take(&self.parts, number, objects) {
-                    return self.interrupted(error, out).map(Some);
+                    return match self.no_room(at, error)? {
+                        None => self.go_on(now, out),
+                        Some(error) => self.interrupted(error, out).map(Some),
+                    };
                 }
                 let (done, total, bytes) = (applying.done, applying.total, applying.bytes);
                 out.push(FolderEffect::Notice(Notice::Applying {
@@ -296,7 +299,10 @@ impl Folder {
                     Err(ApplyError::Nodes(NodesError::Missing(ids))) => {
                         return Ok(Some(self.needs_nodes_first(ids)));
                     }
-                    Err(error) => return self.interrupted(error, out).map(Some),
+                    Err(error) => match self.no_room(0, error)? {
+                        None => continue,
+                        Some(error) => return self.interrupted(error, out).map(Some),
+                    },
                 }
             }
             let Some(batch) = applying.batches.pop_front() else {
@@ -352,7 +358,9 @@ impl Folder {
                 StepResult::Unfetched => {
                     applying.rescan.insert(step.path().clone());
                 }
-                StepResult::Retry(error) => applying.trouble = Some(error),
+                StepResult::Retry(error) => {
+                    applying.trouble = Some(room::text(step.path(), &error));
+                }
                 StepResult::Stale | StepResult::Blocked(_) => {}
             }
         }
@@ -392,10 +400,8 @@ impl Folder {
                 stale,
                 pause: LOST_PAUSE,
             },
-            Some(error) => {
-                out.push(FolderEffect::Notice(Notice::Trouble(format!(
-                    "{error}; trying again"
-                ))));
+            Some(text) => {
+                out.push(FolderEffect::Notice(Notice::Trouble(text)));
                 Input::ApplyInterrupted {
                     stale,
                     pause: DISK_PAUSE,

@@ -40,6 +40,11 @@ impl Large {
         }
     }
 
+    /// Returns the content that is put together.
+    pub(super) fn content(&self) -> ObjectId {
+        self.file.content.id()
+    }
+
     /// Returns whether a part with this number was asked for.
     pub(super) fn asked(&self, number: u64) -> bool {
         self.under_way.contains(&number)
