@@ -412,6 +412,19 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Returns an old directory's node; `is_whole` ends if it was asked for. One that is lost is done without: what is new
+    /// is told by what is held then, which costs more and is as right.
+    fn old_dir(&mut self, id: ObjectId, is_whole: &mut bool) -> Option<Arc<Node>> {
+        match self.look_up(ObjectKind::Directory, id) {
+            Stored::Here(node) => Some(node),
+            Stored::Lost => None,
+            Stored::Unknown => {
+                *is_whole = false;
+                None
+            }
+        }
+    }
+
     /// Returns the parts that old inner nodes name; an old leaf is a part of its own. `None` after asking for nodes.
     fn old_parts(
         &mut self,
@@ -421,14 +434,8 @@ impl Walk<'_> {
         let mut parts = Vec::new();
         let mut is_whole = true;
         for (before, id) in old {
-            let node = match self.look_up(ObjectKind::Directory, id) {
-                Stored::Here(node) => node,
-                // What is new is told by what is held then: that costs more, and is as right.
-                Stored::Lost => continue,
-                Stored::Unknown => {
-                    is_whole = false;
-                    continue;
-                }
+            let Some(node) = self.old_dir(id, &mut is_whole) else {
+                continue;
             };
             match &*node {
                 Node::DirInner(_, children) => {
@@ -453,14 +460,8 @@ impl Walk<'_> {
         let mut entries = BTreeMap::new();
         let mut is_whole = true;
         while let Some((_, id)) = old.pop() {
-            let node = match self.look_up(ObjectKind::Directory, id) {
-                Stored::Here(node) => node,
-                // What is new is told by what is held then: that costs more, and is as right.
-                Stored::Lost => continue,
-                Stored::Unknown => {
-                    is_whole = false;
-                    continue;
-                }
+            let Some(node) = self.old_dir(id, &mut is_whole) else {
+                continue;
             };
             match &*node {
                 Node::DirLeaf(items) => entries.extend(items.iter().cloned()),

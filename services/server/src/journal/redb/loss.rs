@@ -10,10 +10,10 @@ use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::record::{Loss, PackId};
 
 use super::read::View;
-use super::tables::{OWNED_ID_BYTES, ObjectRow, Tables, id_of, object_key, owner_range};
+use super::tables::{
+    KeyedRow, OWNED_ID_BYTES, ObjectRow, Tables, id_of, object_key, owner_range, rows_of,
+};
 use super::{JournalError, store_error};
-
-type Lost = ([u8; OWNED_ID_BYTES], ObjectRow);
 
 impl Tables<'_> {
     pub(super) fn lose(&mut self, name: &TenantName, losses: &[Loss]) -> Result<u64, JournalError> {
@@ -52,35 +52,19 @@ impl Tables<'_> {
         Ok(count)
     }
 
-    fn rows_in(&self, tenant: u32, packs: &BTreeSet<PackId>) -> Result<Vec<Lost>, JournalError> {
-        let mut found = Vec::new();
-        let (first, last) = owner_range(tenant);
-        for row in self
-            .objects
-            .range::<&[u8; OWNED_ID_BYTES]>(&first..=&last)
-            .map_err(store_error)?
-        {
-            let (key, row) = row.map_err(store_error)?;
-            let row = ObjectRow::decode(row.value())?;
-            if row.pack.is_some_and(|(pack, _)| packs.contains(&pack)) {
-                found.push((*key.value(), row));
-            }
-        }
-        Ok(found)
+    fn rows_in(
+        &self,
+        tenant: u32,
+        packs: &BTreeSet<PackId>,
+    ) -> Result<Vec<KeyedRow>, JournalError> {
+        let is_in = |row: &ObjectRow| row.pack.is_some_and(|(pack, _)| packs.contains(&pack));
+        rows_of(&self.objects, tenant)?
+            .filter(|row| row.as_ref().map_or(true, |(_, row)| is_in(row)))
+            .collect()
     }
 
-    pub(super) fn lost_rows(&self, tenant: u32) -> Result<Vec<Lost>, JournalError> {
-        let mut found = Vec::new();
-        let (first, last) = owner_range(tenant);
-        for row in self
-            .lost
-            .range::<&[u8; OWNED_ID_BYTES]>(&first..=&last)
-            .map_err(store_error)?
-        {
-            let (key, row) = row.map_err(store_error)?;
-            found.push((*key.value(), ObjectRow::decode(row.value())?));
-        }
-        Ok(found)
+    pub(super) fn lost_rows(&self, tenant: u32) -> Result<Vec<KeyedRow>, JournalError> {
+        rows_of(&self.lost, tenant)?.collect()
     }
 }
 

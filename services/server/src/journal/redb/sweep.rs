@@ -12,7 +12,7 @@ use fsync_core::wire::{Epoch, Head, Seq};
 use super::super::{PackUse, Sweep};
 use super::tables::{
     INLINE_BYTES, OWNED_ID_BYTES, ObjectRow, Tables, UPLOAD_ID_BYTES, id_of, object_key,
-    owner_range, upload_range, uploaded_id,
+    owner_range, rows_of, upload_range, uploaded_id,
 };
 use super::{JournalError, store_error};
 
@@ -73,16 +73,10 @@ impl Tables<'_> {
         let live = self.live_of(tenant)?;
         let mut uses = self.unused_packs(tenant)?;
         let mut dead = Vec::new();
-        let (first, last) = owner_range(tenant);
-        for row in self
-            .objects
-            .range::<&[u8; OWNED_ID_BYTES]>(&first..=&last)
-            .map_err(store_error)?
-        {
-            let (key, row) = row.map_err(store_error)?;
-            let row = ObjectRow::decode(row.value())?;
-            if row.born < sweep.cutoff && !live.contains(&id_of(key.value())) {
-                dead.push((*key.value(), row));
+        for row in rows_of(&self.objects, tenant)? {
+            let (key, row) = row?;
+            if row.born < sweep.cutoff && !live.contains(&id_of(&key)) {
+                dead.push((key, row));
             } else if let Some((pack, _)) = row.pack {
                 used(&mut uses, pack).live_bytes += u64::from(row.bytes);
             }

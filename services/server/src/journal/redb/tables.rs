@@ -188,6 +188,24 @@ pub(super) fn owner_range(owner: u32) -> ([u8; OWNED_ID_BYTES], [u8; OWNED_ID_BY
     )
 }
 
+/// A row of `objects` or `lost` with its key.
+pub(super) type KeyedRow = ([u8; OWNED_ID_BYTES], ObjectRow);
+
+/// Returns a tenant's rows of `objects` or `lost`.
+pub(super) fn rows_of(
+    table: &impl ReadableTable<OwnedId, &'static [u8]>,
+    tenant: u32,
+) -> Result<impl Iterator<Item = Result<KeyedRow, JournalError>>, JournalError> {
+    let (first, last) = owner_range(tenant);
+    let rows = table
+        .range::<&[u8; OWNED_ID_BYTES]>(&first..=&last)
+        .map_err(store_error)?;
+    Ok(rows.map(|row| {
+        let (key, row) = row.map_err(store_error)?;
+        Ok((*key.value(), ObjectRow::decode(row.value())?))
+    }))
+}
+
 /// Returns the owner in a key.
 pub(super) fn owner_of(key: &[u8; OWNED_ID_BYTES]) -> u32 {
     u32::from_be_bytes([key[0], key[1], key[2], key[3]])
