@@ -8,6 +8,7 @@
 //! Place: the only file but `app.rs` that knows socketioxide.
 
 use std::collections::HashMap;
+use std::future::ready;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -143,16 +144,17 @@ impl Sockets {
         Ok(())
     }
 
+    /// All is done before a handler returns its future: futures run as tasks, in any order, and an agent's last word counts.
     fn register(&self, socket: &SocketRef, number: SocketNo, agent: AgentName) {
         let sockets = self.clone();
         socket.on(event::SUBSCRIBE, move |TryData(request): TryData<Value>| {
-            let sockets = sockets.clone();
-            async move { sockets.subscribe(number, request.map_err(|e| e.to_string())) }
+            sockets.subscribe(number, request.map_err(|e| e.to_string()));
+            ready(())
         });
         let sockets = self.clone();
         socket.on(event::PRESENCE, move |TryData(frame): TryData<Presence>| {
-            let (sockets, agent) = (sockets.clone(), agent.clone());
-            async move { sockets.presence(number, &agent, frame.map_err(|e| e.to_string())) }
+            sockets.presence(number, &agent, frame.map_err(|e| e.to_string()));
+            ready(())
         });
         let sockets = self.clone();
         socket.on_disconnect(move || {

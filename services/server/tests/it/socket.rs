@@ -63,7 +63,11 @@ impl Socket {
     }
 
     async fn joined(url: &str) -> Self {
-        let auth = json!({"protocol": PROTOCOL_VERSION, "agent": "laptop"});
+        Self::joined_as(url, "laptop").await
+    }
+
+    async fn joined_as(url: &str, agent: &str) -> Self {
+        let auth = json!({"protocol": PROTOCOL_VERSION, "agent": agent});
         let mut socket = Self::connect(url, auth).await;
         socket.next_raw(CONNECTED).await;
         socket
@@ -129,6 +133,29 @@ async fn a_subscriber_hears_of_every_new_head() {
     let heads = socket.subscribe(8, vec![known]).await;
     assert_eq!(heads.trees[0].head, Some(head));
     assert_eq!(heads.trees[0].base_known, Some(true));
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_word_of_an_agent_counts() {
+    let server = Server::start(Config::memory()).await.unwrap();
+    let mut laptop = Socket::joined(&server.url()).await;
+    laptop.subscribe(1, vec![cursor("docs")]).await;
+    for round in 0..5 {
+        let name = format!("desk-{round}");
+        let desk = Socket::joined_as(&server.url(), &name).await;
+        let trees = json!({"id": 1, "trees": [{"tree": "default/docs"}]});
+        desk.client.emit("subscribe", trees).await.unwrap();
+        for state in ["syncing", "in-step"].repeat(20) {
+            let told = json!({"tree": "default/docs", "agent": name, "state": state});
+            desk.client.emit("presence", told).await.unwrap();
+        }
+        let heard = laptop.next_raw("presence").await;
+        assert_eq!(heard["agent"], name.as_str());
+        assert_eq!(heard["state"], "in-step");
+        desk.client.disconnect().await.unwrap();
+        assert_eq!(laptop.next_raw("presence").await["state"], "offline");
+    }
     server.shutdown().await.unwrap();
 }
 
