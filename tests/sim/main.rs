@@ -9,6 +9,10 @@ use std::time::Instant;
 
 use fsync_tests::sim::run::{Outcome, run};
 
+/// A seed is mostly small allocations: a third faster than with the system's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const THREADS: u64 = 2;
 const PROGRESS_SEEDS: u64 = 500;
 /// More failures say nothing new: the run ends early.
