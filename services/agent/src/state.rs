@@ -26,6 +26,7 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fsync_core::cbor::DecodeError;
 use fsync_core::id::ObjectId;
@@ -36,10 +37,11 @@ use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, Ta
 pub use nodes::Sweep;
 pub use records::{Intent, Standing, Trashed};
 pub use row::{DirNo, Held, Row, Stamp};
-pub use view::{Rows, Snapshot, Tx, View};
+pub use view::{Snapshot, Source, Tx, View};
 
 use crate::files::disk;
 use nodes::Cache;
+use view::Part;
 
 /// Memory that the database may use for its cache, in bytes.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
@@ -155,6 +157,10 @@ pub struct Roots {
 #[derive(Debug)]
 pub struct State {
     database: Database,
+    /// Counts lazy updates.
+    lazy: AtomicU64,
+    /// How many of them are known to be durable.
+    settled: AtomicU64,
     cache: Mutex<Cache>,
 }
 
@@ -217,14 +223,17 @@ impl State {
     fn prepare(database: Database) -> Result<Self> {
         let state = Self {
             database,
+            lazy: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
             cache: Mutex::default(),
         };
         state.update(Durability::Durable, |tx| {
             match tx.value(key::LAYOUT)? {
                 Some(layout) if layout != LAYOUT => return Err(StateError::Damaged("layout")),
                 Some(_) => return Ok(()),
-                None => tx.set_value(key::LAYOUT, Some(LAYOUT))?,
+                None => tx.make_tables()?,
             }
+            tx.set_value(key::LAYOUT, Some(LAYOUT))?;
             let mut new = NewNodes::default();
             let empty = tree::write_empty(&mut new);
             tx.put_nodes(&new)?;
@@ -236,7 +245,8 @@ impl State {
         Ok(state)
     }
 
-    /// Runs `change` in one transaction: all of it holds, or on an error nothing of it.
+    /// Runs `change` in one transaction: all of it holds, or on an error nothing of it. One that changes nothing costs
+    /// no commit.
     ///
     /// # Errors
     /// What `change` returns, or a [`StateError`] of the database.
@@ -246,16 +256,31 @@ impl State {
         change: impl FnOnce(&mut Tx<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
         let mut transaction = self.database.begin_write().map_err(StateError::from)?;
-        if durability == Durability::Lazy {
-            transaction
-                .set_durability(redb::Durability::None)
-                .map_err(StateError::from)?;
-        }
-        let mut tx = Tx::open(&transaction)?;
+        let mut tx = Tx::new(&transaction);
         let value = change(&mut tx)?;
+        let is_changed = tx.is_changed;
         drop(tx);
+        if !is_changed && (durability == Durability::Lazy || !self.is_behind()) {
+            return Ok(value);
+        }
+        // Counted while the transaction keeps other updates out.
+        let seen = match durability {
+            Durability::Lazy => {
+                transaction
+                    .set_durability(redb::Durability::None)
+                    .map_err(StateError::from)?;
+                self.lazy.fetch_add(1, Ordering::Relaxed);
+                0
+            }
+            Durability::Durable => self.lazy.load(Ordering::Relaxed),
+        };
         transaction.commit().map_err(StateError::from)?;
+        self.settled.fetch_max(seen, Ordering::Relaxed);
         Ok(value)
+    }
+
+    fn is_behind(&self) -> bool {
+        self.settled.load(Ordering::Relaxed) < self.lazy.load(Ordering::Relaxed)
     }
 
     /// Returns the state as it is now; later updates do not show in it.
@@ -263,7 +288,7 @@ impl State {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        Snapshot::open(&self.database.begin_read()?)
+        Ok(Snapshot::new(self.database.begin_read()?))
     }
 
     /// Makes all earlier lazy updates durable.
@@ -271,6 +296,9 @@ impl State {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn make_durable(&self) -> Result<()> {
+        if !self.is_behind() {
+            return Ok(());
+        }
         self.update(Durability::Durable, |_| Ok(()))
     }
 
@@ -279,7 +307,7 @@ impl State {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn node_count(&self) -> Result<u64> {
-        Ok(self.snapshot()?.nodes.len()?)
+        Ok(self.snapshot()?.table(Part::Nodes)?.len()?)
     }
 }
 

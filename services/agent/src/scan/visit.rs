@@ -11,7 +11,7 @@ use super::hash::{Hashed, hash_file, hash_link};
 use super::workers::{Batch, Change, Dir, Job, Shared, ToHash};
 use crate::files::{Files, FilesError, Kind, Place, Problem, Stat};
 use crate::rules::Rules;
-use crate::state::{DirNo, Row, Rows, View};
+use crate::state::{DirNo, Row, Source, View};
 
 /// Files that one job reads, so that a large directory is shared among workers.
 const HASH_FILES: usize = 64;
@@ -323,9 +323,9 @@ fn excluded(rules: &Rules, path: &RelPath, stat: &Stat) -> Option<Exception> {
 }
 
 /// Returns whether a directory holds nothing that could be in the tree: only what is ignored or excepted.
-pub(crate) fn is_only_excepted<T: Rows>(
+pub(crate) fn is_only_excepted<S: Source>(
     files: &dyn Files,
-    view: &View<T>,
+    view: &View<S>,
     dir: &RelPath,
 ) -> Result<bool, ScanError> {
     let rules = Rules::load(files, dir);

@@ -8,6 +8,7 @@ use fsync_core::node::Node;
 use fsync_core::nodes::{Nodes, NodesError};
 use redb::ReadableTable;
 
+use super::view::{Part, get};
 use super::{Durability, Result, State, StateError, key};
 
 /// Encoded bytes of the nodes that are kept decoded.
@@ -63,12 +64,10 @@ impl Nodes for State {
                 return Ok(Arc::clone(node));
             }
         }
-        let table = self.snapshot().map_err(store)?.nodes;
-        let found = table.get(id.as_bytes().as_slice());
-        let Some(guard) = found.map_err(|e| store(e.into()))? else {
+        let Some(bytes) = self.stored(id).map_err(store)? else {
             return Err(NodesError::Missing(vec![(kind, *id)]));
         };
-        let bytes = guard.value().get(1..).unwrap_or_default();
+        let bytes = bytes.get(1..).unwrap_or_default();
         let node =
             Node::decode(kind, bytes).map_err(|source| NodesError::Decode { id: *id, source })?;
         let node = Arc::new(node);
@@ -79,6 +78,10 @@ impl Nodes for State {
 }
 
 impl State {
+    fn stored(&self, id: &ObjectId) -> Result<Option<Vec<u8>>> {
+        get(self.snapshot()?.table(Part::Nodes)?, id.as_bytes())
+    }
+
     /// Removes nodes that neither the state's own roots nor `roots` reach, if the table has grown to twice its size
     /// after the last sweep. A node of a root that is not at hand is passed over.
     ///
@@ -108,7 +111,7 @@ impl State {
         for batch in dead.chunks(SWEEP_BATCH) {
             self.update(Durability::Lazy, |tx| {
                 for id in batch {
-                    tx.nodes.remove(id.as_bytes().as_slice())?;
+                    tx.remove_node(id)?;
                 }
                 Ok::<_, StateError>(())
             })?;
@@ -136,9 +139,9 @@ impl State {
     }
 
     fn dead(&self, live: &HashSet<ObjectId>) -> Result<Vec<ObjectId>> {
-        let nodes = self.snapshot()?.nodes;
+        let snapshot = self.snapshot()?;
         let mut dead = Vec::new();
-        for item in nodes.iter()? {
+        for item in snapshot.table(Part::Nodes)?.iter()? {
             let id = ObjectId::from_slice(item?.0.value()).ok_or(StateError::Damaged("node"))?;
             if !live.contains(&id) {
                 dead.push(id);

@@ -5,18 +5,32 @@ use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::nodes::NewNodes;
 use fsync_core::path::{Name, RelPath};
 use fsync_core::wire::Head;
+use redb::{AccessGuard, ReadableTable};
 
-use super::view::{inode_key, row_key, trash_key};
+use super::view::{Part, inode_key, row_key, trash_key};
 use super::{DirNo, Held, Intent, Result, Roots, Row, Stamp, StateError, Trashed, Tx, key};
 use crate::files::TrashSlot;
 
 impl Tx<'_> {
+    /// Writes or removes a row of a table; one that is as wished already is left alone.
+    fn set(&mut self, part: Part, key: &[u8], value: Option<&[u8]>) -> Result<()> {
+        if self.table(part)?.get(key)?.as_ref().map(AccessGuard::value) == value {
+            return Ok(());
+        }
+        let table = self.table_mut(part)?;
+        match value {
+            Some(value) => table.insert(key, value).map(drop)?,
+            None => table.remove(key).map(drop)?,
+        }
+        Ok(())
+    }
+
     /// Sets or removes a value by its name.
     ///
     /// # Errors
     /// [`StateError`] of the database.
     pub fn set_value(&mut self, name: &str, value: Option<&[u8]>) -> Result<()> {
-        set(&mut self.meta, name.as_bytes(), value)
+        self.set(Part::Meta, name.as_bytes(), value)
     }
 
     /// Sets a counter.
@@ -67,9 +81,11 @@ impl Tx<'_> {
         let mut value = Vec::with_capacity(1 + bytes.len());
         value.push(kind as u8);
         value.extend_from_slice(bytes);
-        self.nodes
-            .insert(id.as_bytes().as_slice(), value.as_slice())?;
-        Ok(())
+        self.set(Part::Nodes, id.as_bytes(), Some(&value))
+    }
+
+    pub(super) fn remove_node(&mut self, id: &ObjectId) -> Result<()> {
+        self.set(Part::Nodes, id.as_bytes(), None)
     }
 
     /// Returns a number for a new directory.
@@ -98,14 +114,12 @@ impl Tx<'_> {
             None => self.count(row)?,
         }
         let key = row_key(dir, name.as_bytes());
-        self.index.insert(key.as_slice(), row.encode().as_slice())?;
+        self.set(Part::Index, &key, Some(&row.encode()))?;
         if let Some(no) = row.dir() {
             let parent = parent_value(dir, name);
-            self.dirs
-                .insert(no.0.to_be_bytes().as_slice(), parent.as_slice())?;
+            self.set(Part::Dirs, &no.0.to_be_bytes(), Some(&parent))?;
             let inode = inode_key(row.stamp.dev, row.stamp.ino);
-            self.inodes
-                .insert(inode.as_slice(), no.0.to_le_bytes().as_slice())?;
+            self.set(Part::Inodes, &inode, Some(&no.0.to_le_bytes()))?;
         }
         Ok(())
     }
@@ -125,8 +139,7 @@ impl Tx<'_> {
         let Some(row) = self.row(dir, name)? else {
             return Ok(0);
         };
-        self.index
-            .remove(row_key(dir, name.as_bytes()).as_slice())?;
+        self.set(Part::Index, &row_key(dir, name.as_bytes()), None)?;
         let removed = match row.held {
             Held::Leaf(_) => 1,
             Held::Dir(no) => self.remove_rows(no, &row.stamp)?,
@@ -140,11 +153,10 @@ impl Tx<'_> {
         let mut removed = 0;
         let mut stack = vec![(top, *stamp)];
         while let Some((dir, stamp)) = stack.pop() {
-            self.dirs.remove(dir.0.to_be_bytes().as_slice())?;
+            self.set(Part::Dirs, &dir.0.to_be_bytes(), None)?;
             self.forget_inode(dir, &stamp)?;
             for (name, row) in self.rows(dir)? {
-                self.index
-                    .remove(row_key(dir, name.as_bytes()).as_slice())?;
+                self.set(Part::Index, &row_key(dir, name.as_bytes()), None)?;
                 match row.held {
                     Held::Leaf(_) => removed += 1,
                     Held::Dir(no) => stack.push((no, row.stamp)),
@@ -157,9 +169,9 @@ impl Tx<'_> {
     /// Another directory may have the inode number by now.
     fn forget_inode(&mut self, dir: DirNo, stamp: &Stamp) -> Result<()> {
         let inode = inode_key(stamp.dev, stamp.ino);
-        let held = super::view::get(&self.inodes, &inode)?;
+        let held = super::view::get(self.table(Part::Inodes)?, &inode)?;
         if held.as_deref() == Some(dir.0.to_le_bytes().as_slice()) {
-            self.inodes.remove(inode.as_slice())?;
+            self.set(Part::Inodes, &inode, None)?;
         }
         Ok(())
     }
@@ -170,8 +182,7 @@ impl Tx<'_> {
     /// [`StateError`] of the database.
     pub fn move_row(&mut self, from: (DirNo, &Name), to: (DirNo, &Name), row: &Row) -> Result<()> {
         let before = self.row(from.0, from.1)?;
-        self.index
-            .remove(row_key(from.0, from.1.as_bytes()).as_slice())?;
+        self.set(Part::Index, &row_key(from.0, from.1.as_bytes()), None)?;
         if matches!(before.map(|b| b.held), Some(Held::Leaf(_))) {
             let tracked = self.tracked()?.saturating_sub(1);
             self.set_number(key::TRACKED, tracked)?;
@@ -186,7 +197,7 @@ impl Tx<'_> {
     pub fn set_exception(&mut self, path: &RelPath, exception: Option<&Exception>) -> Result<()> {
         let json = exception.map(serde_json::to_vec).transpose();
         let json = json.or(Err(StateError::Damaged("exception")))?;
-        set(&mut self.exceptions, path.as_bytes(), json.as_deref())
+        self.set(Part::Exceptions, path.as_bytes(), json.as_deref())
     }
 
     /// Sets or removes the intent at a path.
@@ -195,7 +206,7 @@ impl Tx<'_> {
     /// [`StateError`] of the database.
     pub fn set_intent(&mut self, path: &RelPath, intent: Option<&Intent>) -> Result<()> {
         let bytes = intent.map(Intent::encode);
-        set(&mut self.intents, path.as_bytes(), bytes.as_deref())
+        self.set(Part::Intents, path.as_bytes(), bytes.as_deref())
     }
 
     /// Notes or forgets what is in the trash.
@@ -209,7 +220,7 @@ impl Tx<'_> {
         trashed: Option<&Trashed>,
     ) -> Result<()> {
         let bytes = trashed.map(Trashed::encode);
-        set(&mut self.trash, &trash_key(slot, path), bytes.as_deref())
+        self.set(Part::Trash, &trash_key(slot, path), bytes.as_deref())
     }
 
     /// Sets or removes the resume record of a staged file.
@@ -217,22 +228,10 @@ impl Tx<'_> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn set_resume(&mut self, key: &str, record: Option<&[u8]>) -> Result<()> {
-        set(&mut self.resume, key.as_bytes(), record)
+        self.set(Part::Resume, key.as_bytes(), record)
     }
 }
 
 fn parent_value(dir: DirNo, name: &Name) -> Vec<u8> {
     [&dir.0.to_le_bytes(), name.as_bytes()].concat()
-}
-
-fn set(
-    table: &mut redb::Table<'_, super::Bytes, super::Bytes>,
-    key: &[u8],
-    value: Option<&[u8]>,
-) -> Result<()> {
-    match value {
-        Some(value) => table.insert(key, value).map(drop)?,
-        None => table.remove(key).map(drop)?,
-    }
-    Ok(())
 }

@@ -1,62 +1,146 @@
 //! Reading the state: the same methods over a snapshot and inside an update.
 
+use std::sync::OnceLock;
+
 use fsync_core::exception::Exception;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::path::{Name, RelPath};
 use fsync_core::wire::{Epoch, Head, Seq};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, Table, WriteTransaction};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, WriteTransaction,
+};
 
 use super::row::Fields;
 use super::{
-    Bytes, DIRS, DirNo, EXCEPTIONS, INDEX, INODES, INTENTS, Intent, META, NODES, RESUME, Result,
-    Roots, Row, StateError, TRASH, Trashed, key,
+    Bytes, DIRS, Definition, DirNo, EXCEPTIONS, INDEX, INODES, INTENTS, Intent, META, NODES,
+    RESUME, Result, Roots, Row, StateError, TRASH, Trashed, key,
 };
 use crate::files::{Stat, TrashSlot};
 
-/// All tables of the state, open together.
-#[derive(Debug)]
-pub struct View<T> {
-    pub(super) meta: T,
-    pub(super) nodes: T,
-    pub(super) index: T,
-    pub(super) dirs: T,
-    pub(super) inodes: T,
-    pub(super) exceptions: T,
-    pub(super) intents: T,
-    pub(super) trash: T,
-    pub(super) resume: T,
+/// One table of the state; the number is its place in [`View`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Meta,
+    Nodes,
+    Index,
+    Dirs,
+    Inodes,
+    Exceptions,
+    Intents,
+    Trash,
+    Resume,
 }
 
-/// The state at one moment.
-pub type Snapshot = View<ReadOnlyTable<Bytes, Bytes>>;
-/// The state inside an update.
-pub type Tx<'t> = View<Table<'t, Bytes, Bytes>>;
+impl Part {
+    /// All of them, in order of their numbers.
+    pub(super) const ALL: [Self; 9] = [
+        Self::Meta,
+        Self::Nodes,
+        Self::Index,
+        Self::Dirs,
+        Self::Inodes,
+        Self::Exceptions,
+        Self::Intents,
+        Self::Trash,
+        Self::Resume,
+    ];
 
-macro_rules! open_all {
-    ($transaction:expr) => {
-        Ok(Self {
-            meta: $transaction.open_table(META)?,
-            nodes: $transaction.open_table(NODES)?,
-            index: $transaction.open_table(INDEX)?,
-            dirs: $transaction.open_table(DIRS)?,
-            inodes: $transaction.open_table(INODES)?,
-            exceptions: $transaction.open_table(EXCEPTIONS)?,
-            intents: $transaction.open_table(INTENTS)?,
-            trash: $transaction.open_table(TRASH)?,
-            resume: $transaction.open_table(RESUME)?,
-        })
-    };
-}
-
-impl Snapshot {
-    pub(super) fn open(transaction: &ReadTransaction) -> Result<Self> {
-        open_all!(transaction)
+    fn definition(self) -> Definition {
+        match self {
+            Self::Meta => META,
+            Self::Nodes => NODES,
+            Self::Index => INDEX,
+            Self::Dirs => DIRS,
+            Self::Inodes => INODES,
+            Self::Exceptions => EXCEPTIONS,
+            Self::Intents => INTENTS,
+            Self::Trash => TRASH,
+            Self::Resume => RESUME,
+        }
     }
 }
 
-impl<'t> Tx<'t> {
-    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self> {
-        open_all!(transaction)
+/// The tables of the state, each opened when it is first needed: most readers and writers need one or two.
+pub struct View<S: Source> {
+    source: S,
+    tables: [OnceLock<S::Table>; Part::ALL.len()],
+    /// Whether a table was opened to be written.
+    pub(super) is_changed: bool,
+}
+
+/// The state at one moment.
+pub type Snapshot = View<ReadTransaction>;
+/// The state inside an update.
+pub type Tx<'t> = View<&'t WriteTransaction>;
+
+/// Where tables come from: a transaction.
+pub trait Source {
+    /// An open table.
+    type Table: ReadableTable<Bytes, Bytes>;
+
+    /// Opens a table.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    fn table(&self, definition: Definition) -> Result<Self::Table>;
+}
+
+impl Tx<'_> {
+    /// Makes all tables, so that readers find them.
+    pub(super) fn make_tables(&self) -> Result<()> {
+        Part::ALL
+            .iter()
+            .try_for_each(|part| self.table(*part).map(drop))
+    }
+}
+
+impl Source for ReadTransaction {
+    type Table = ReadOnlyTable<Bytes, Bytes>;
+
+    fn table(&self, definition: Definition) -> Result<Self::Table> {
+        Ok(self.open_table(definition)?)
+    }
+}
+
+impl<'t> Source for &'t WriteTransaction {
+    type Table = Table<'t, Bytes, Bytes>;
+
+    fn table(&self, definition: Definition) -> Result<Self::Table> {
+        Ok(self.open_table(definition)?)
+    }
+}
+
+impl<S: Source> std::fmt::Debug for View<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").finish_non_exhaustive()
+    }
+}
+
+impl<S: Source> View<S> {
+    pub(super) fn new(source: S) -> Self {
+        Self {
+            source,
+            tables: Default::default(),
+            is_changed: false,
+        }
+    }
+
+    /// Returns a table to read.
+    pub(super) fn table(&self, part: Part) -> Result<&S::Table> {
+        let cell = &self.tables[part as usize];
+        if let Some(table) = cell.get() {
+            return Ok(table);
+        }
+        let table = self.source.table(part.definition())?;
+        Ok(cell.get_or_init(|| table))
+    }
+
+    /// Returns a table to write.
+    pub(super) fn table_mut(&mut self, part: Part) -> Result<&mut S::Table> {
+        self.table(part)?;
+        self.is_changed = true;
+        let table = self.tables[part as usize].get_mut();
+        table.ok_or(StateError::Damaged("table"))
     }
 }
 
@@ -76,18 +160,13 @@ fn parse_path(bytes: &[u8]) -> Result<RelPath> {
     RelPath::parse(bytes).or(Err(StateError::Damaged("path")))
 }
 
-/// A table that can be read, in a transaction or a snapshot.
-pub trait Rows: ReadableTable<Bytes, Bytes> {}
-
-impl<T: ReadableTable<Bytes, Bytes>> Rows for T {}
-
-impl<T: Rows> View<T> {
+impl<S: Source> View<S> {
     /// Returns a value by its name.
     ///
     /// # Errors
     /// [`StateError`] of the database.
     pub fn value(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        get(&self.meta, name.as_bytes())
+        get(self.table(Part::Meta)?, name.as_bytes())
     }
 
     /// Returns a counter by its name; 0 if it was never set.
@@ -147,7 +226,9 @@ impl<T: Rows> View<T> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn row(&self, dir: DirNo, name: &Name) -> Result<Option<Row>> {
-        let found = self.index.get(row_key(dir, name.as_bytes()).as_slice())?;
+        let found = self
+            .table(Part::Index)?
+            .get(row_key(dir, name.as_bytes()).as_slice())?;
         found.map(|guard| Row::decode(guard.value())).transpose()
     }
 
@@ -158,7 +239,10 @@ impl<T: Rows> View<T> {
     pub fn rows(&self, dir: DirNo) -> Result<Vec<(Name, Row)>> {
         let (from, to) = (row_key(dir, b""), row_key(DirNo(dir.0 + 1), b""));
         let mut rows = Vec::new();
-        for item in self.index.range(from.as_slice()..to.as_slice())? {
+        for item in self
+            .table(Part::Index)?
+            .range(from.as_slice()..to.as_slice())?
+        {
             let (key, value) = item?;
             let name = Name::new(&key.value()[8..]).or(Err(StateError::Damaged("name")))?;
             rows.push((name, Row::decode(value.value())?));
@@ -218,7 +302,7 @@ impl<T: Rows> View<T> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn parent_of(&self, dir: DirNo) -> Result<Option<(DirNo, Name)>> {
-        let Some(value) = get(&self.dirs, &dir.0.to_be_bytes())? else {
+        let Some(value) = get(self.table(Part::Dirs)?, &dir.0.to_be_bytes())? else {
             return Ok(None);
         };
         let mut fields = Fields(&value);
@@ -232,7 +316,7 @@ impl<T: Rows> View<T> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn dir_of_inode(&self, stat: &Stat) -> Result<Option<(DirNo, Row)>> {
-        let Some(value) = get(&self.inodes, &inode_key(stat.dev, stat.ino))? else {
+        let Some(value) = get(self.table(Part::Inodes)?, &inode_key(stat.dev, stat.ino))? else {
             return Ok(None);
         };
         let dir = Fields(&value).u64().map(DirNo);
@@ -251,7 +335,7 @@ impl<T: Rows> View<T> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn exception(&self, path: &RelPath) -> Result<Option<Exception>> {
-        get(&self.exceptions, path.as_bytes())?
+        get(self.table(Part::Exceptions)?, path.as_bytes())?
             .map(|json| read_exception(&json))
             .transpose()
     }
@@ -276,7 +360,7 @@ impl<T: Rows> View<T> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn has_exceptions(&self) -> Result<bool> {
-        Ok(!self.exceptions.is_empty()?)
+        Ok(!self.table(Part::Exceptions)?.is_empty()?)
     }
 
     /// Returns all exceptions at and below a directory, in order of their bytes.
@@ -285,7 +369,10 @@ impl<T: Rows> View<T> {
     /// [`StateError`] of the database.
     pub fn exceptions_within(&self, dir: &RelPath) -> Result<Vec<(RelPath, Exception)>> {
         let mut found = Vec::new();
-        for item in self.exceptions.range::<&[u8]>(dir.as_bytes()..)? {
+        for item in self
+            .table(Part::Exceptions)?
+            .range::<&[u8]>(dir.as_bytes()..)?
+        {
             let (path, json) = item?;
             // Between `a` and `a/b` other names sort, such as `a-b`.
             if !path.value().starts_with(dir.as_bytes()) {
@@ -305,7 +392,7 @@ impl<T: Rows> View<T> {
     /// [`StateError`] of the database.
     pub fn intents(&self) -> Result<Vec<(RelPath, Intent)>> {
         let mut found = Vec::new();
-        for item in self.intents.iter()? {
+        for item in self.table(Part::Intents)?.iter()? {
             let (path, value) = item?;
             found.push((parse_path(path.value())?, Intent::decode(value.value())?));
         }
@@ -317,7 +404,7 @@ impl<T: Rows> View<T> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn intent(&self, path: &RelPath) -> Result<Option<Intent>> {
-        let found = self.intents.get(path.as_bytes())?;
+        let found = self.table(Part::Intents)?.get(path.as_bytes())?;
         found.map(|guard| Intent::decode(guard.value())).transpose()
     }
 
@@ -326,7 +413,9 @@ impl<T: Rows> View<T> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn trashed_at(&self, slot: TrashSlot, path: &RelPath) -> Result<Option<Trashed>> {
-        let found = self.trash.get(trash_key(slot, path).as_slice())?;
+        let found = self
+            .table(Part::Trash)?
+            .get(trash_key(slot, path).as_slice())?;
         found
             .map(|guard| Trashed::decode(guard.value()))
             .transpose()
@@ -339,7 +428,7 @@ impl<T: Rows> View<T> {
     pub fn trashed(&self, slot: TrashSlot) -> Result<Vec<(RelPath, Trashed)>> {
         let prefix = trash_key(slot, &RelPath::root());
         let mut found = Vec::new();
-        for item in self.trash.range::<&[u8]>(&prefix[..]..)? {
+        for item in self.table(Part::Trash)?.range::<&[u8]>(&prefix[..]..)? {
             let (key, value) = item?;
             let Some(path) = key.value().strip_prefix(prefix.as_slice()) else {
                 break;
@@ -354,7 +443,7 @@ impl<T: Rows> View<T> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn resume(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        get(&self.resume, key.as_bytes())
+        get(self.table(Part::Resume)?, key.as_bytes())
     }
 
     /// Returns the stage keys that have a resume record.
@@ -363,7 +452,7 @@ impl<T: Rows> View<T> {
     /// [`StateError`] of the database.
     pub fn resumable(&self) -> Result<Vec<String>> {
         let mut keys = Vec::new();
-        for item in self.resume.iter()? {
+        for item in self.table(Part::Resume)?.iter()? {
             keys.push(String::from_utf8_lossy(item?.0.value()).into_owned());
         }
         Ok(keys)
