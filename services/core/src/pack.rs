@@ -90,9 +90,18 @@ impl Object {
     }
 }
 
-/// Writes a pack into memory.
+/// Bodies of at least this, in bytes, become pieces of their own and are not copied.
+const OWN_PIECE_BYTES: usize = 16 * 1024;
+/// Small records are gathered into pieces of about this, in bytes: blocks that an allocator finds room for.
+const PIECE_BYTES: usize = 256 * 1024;
+
+/// Writes a pack into memory, in pieces.
 #[derive(Debug)]
-pub struct PackWriter(Vec<u8>);
+pub struct PackWriter {
+    done: Vec<Vec<u8>>,
+    last: Vec<u8>,
+    done_bytes: usize,
+}
 
 impl Default for PackWriter {
     fn default() -> Self {
@@ -103,48 +112,87 @@ impl Default for PackWriter {
 impl PackWriter {
     /// Starts an empty pack.
     pub fn new() -> Self {
-        Self(MAGIC.to_vec())
+        Self::with_room(PACK_HEADER_BYTES)
     }
 
-    /// Starts an empty pack with room for `bytes` in all, so that a large one is not copied while it grows.
+    /// Starts an empty pack with room for `bytes` in its first piece, so that it is not copied while it grows.
     pub fn with_room(bytes: usize) -> Self {
-        let mut pack = Vec::with_capacity(bytes.max(PACK_HEADER_BYTES));
-        pack.extend_from_slice(MAGIC);
-        Self(pack)
+        let mut last = Vec::with_capacity(bytes.max(PACK_HEADER_BYTES));
+        last.extend_from_slice(MAGIC);
+        Self {
+            done: Vec::new(),
+            last,
+            done_bytes: 0,
+        }
     }
 
-    /// Appends an object and returns the offset of its body.
+    /// Appends an object to the last piece and returns the offset of its body.
     pub fn push(&mut self, kind: ObjectKind, id: &ObjectId, body: &[u8]) -> u64 {
-        self.record(kind as u8, id.as_bytes(), body)
+        self.header(kind as u8, id.as_bytes(), body.len());
+        self.last.extend_from_slice(body);
+        (self.len() - body.len()) as u64
+    }
+
+    /// Appends an object, a large one without copying it; returns the offset of its body.
+    pub fn push_object(&mut self, object: Object) -> u64 {
+        if object.bytes.len() < OWN_PIECE_BYTES {
+            if self.last.len() + object.packed_bytes() > PIECE_BYTES {
+                self.cut(Vec::with_capacity(PIECE_BYTES));
+            }
+            return self.push(object.kind, &object.id, &object.bytes);
+        }
+        self.header(object.kind as u8, object.id.as_bytes(), object.bytes.len());
+        let offset = self.len() as u64;
+        self.cut(object.bytes);
+        self.cut(Vec::new());
+        offset
     }
 
     /// Appends an encoded revision.
     pub fn push_revision(&mut self, id: &RevisionId, body: &[u8]) {
-        self.record(KIND_REVISION, id.as_bytes(), body);
+        self.header(KIND_REVISION, id.as_bytes(), body.len());
+        self.last.extend_from_slice(body);
     }
 
-    fn record(&mut self, kind: u8, id: &[u8; ID_BYTES], body: &[u8]) -> u64 {
-        self.0.extend_from_slice(&[kind, CODEC_RAW]);
-        self.0
-            .extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes());
-        self.0.extend_from_slice(id);
-        self.0.extend_from_slice(body);
-        (self.0.len() - body.len()) as u64
+    fn header(&mut self, kind: u8, id: &[u8; ID_BYTES], body_bytes: usize) {
+        let length = u32::try_from(body_bytes).unwrap_or(u32::MAX);
+        self.last.extend_from_slice(&[kind, CODEC_RAW]);
+        self.last.extend_from_slice(&length.to_le_bytes());
+        self.last.extend_from_slice(id);
+    }
+
+    /// Ends the last piece, if there is anything in it, and goes on with `next`.
+    fn cut(&mut self, next: Vec<u8>) {
+        let piece = std::mem::replace(&mut self.last, next);
+        if piece.is_empty() {
+            return;
+        }
+        self.done_bytes += piece.len();
+        self.done.push(piece);
     }
 
     /// Returns the bytes written so far.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.done_bytes + self.last.len()
     }
 
     /// Returns whether no record was written.
     pub fn is_empty(&self) -> bool {
-        self.0.len() == PACK_HEADER_BYTES
+        self.len() == PACK_HEADER_BYTES
     }
 
-    /// Returns the pack.
+    /// Returns the pack in one piece.
     pub fn finish(self) -> Vec<u8> {
-        self.0
+        match self.done.is_empty() {
+            true => self.last,
+            false => self.into_pieces().concat(),
+        }
+    }
+
+    /// Returns the pack as the pieces it was gathered in.
+    pub fn into_pieces(mut self) -> Vec<Vec<u8>> {
+        self.cut(Vec::new());
+        self.done
     }
 }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fsync_core::id::{ID_BYTES, ObjectId, ObjectKind};
 use fsync_core::label::TenantName;
-use fsync_core::pack::{Object, PACK_HEADER_BYTES, PackWriter};
+use fsync_core::pack::{Object, PackWriter};
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::{PackEntry, PackId, PackPlace};
 use futures_util::{StreamExt, TryStreamExt};
@@ -114,19 +114,19 @@ impl Blobs {
         Self(Arc::new(InMemory::new()))
     }
 
-    /// Stores bytes that are a transfer pack already, with the places of its objects; durable when it returns.
+    /// Stores the pieces of a transfer pack, with the places of its objects; durable when it returns.
     ///
     /// # Errors
     /// [`BlobError`]; nothing counts as stored then.
     pub async fn put(
         &self,
         tenant: &TenantName,
-        pack: Bytes,
+        pack: Vec<Bytes>,
         entries: &[PackEntry],
     ) -> Result<PackId, BlobError> {
         let id = PackId(clock::random_u128());
         let path = path_of(tenant, id);
-        let payload = PutPayload::from_iter([pack, Bytes::from(footer(entries))]);
+        let payload = PutPayload::from_iter(pack.into_iter().chain([Bytes::from(footer(entries))]));
         let stored = self.0.put(&path, payload).await;
         stored.map_err(|source| store_error(path.as_ref(), source))?;
         Ok(id)
@@ -139,23 +139,22 @@ impl Blobs {
     pub async fn put_objects(
         &self,
         tenant: &TenantName,
-        objects: &[Object],
+        objects: Vec<Object>,
     ) -> Result<(PackId, Vec<PackEntry>), BlobError> {
-        let room = objects.iter().map(Object::packed_bytes).sum::<usize>();
-        let mut writer = PackWriter::with_room(PACK_HEADER_BYTES + room);
+        let mut writer = PackWriter::new();
         let mut entries = Vec::with_capacity(objects.len());
         for object in objects {
-            let offset = writer.push(object.kind, &object.id, &object.bytes);
+            let (kind, id, bytes) = (object.kind, object.id, object.bytes.len());
+            let offset = writer.push_object(object);
             entries.push(PackEntry {
-                kind: object.kind,
-                id: object.id,
+                kind,
+                id,
                 offset: u32::try_from(offset).unwrap_or(u32::MAX),
-                bytes: u32::try_from(object.bytes.len()).unwrap_or(u32::MAX),
+                bytes: u32::try_from(bytes).unwrap_or(u32::MAX),
             });
         }
-        let pack = self
-            .put(tenant, Bytes::from(writer.finish()), &entries)
-            .await?;
+        let pieces = writer.into_pieces().into_iter().map(Bytes::from);
+        let pack = self.put(tenant, pieces.collect(), &entries).await?;
         Ok((pack, entries))
     }
 

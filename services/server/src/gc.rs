@@ -297,7 +297,7 @@ impl Run<'_> {
             error!(%tenant, %pack, "a live object of the pack cannot be read: the pack stays");
             return Ok(false);
         };
-        let (new, entries) = self.store.blobs().put_objects(tenant, &objects).await?;
+        let (new, entries) = self.store.blobs().put_objects(tenant, objects).await?;
         journal
             .repoint(tenant.clone(), Some(pack), new, entries)
             .await?;

@@ -48,8 +48,8 @@ pub async fn pack(store: &Store) -> Result<u64, ServiceError> {
         if objects.is_empty() {
             return Ok(0);
         }
-        let (pack, entries) = store.blobs().put_objects(&tenant, &objects).await?;
-        debug!(%tenant, %pack, objects = objects.len(), "journal objects packed");
+        let (pack, entries) = store.blobs().put_objects(&tenant, objects).await?;
+        debug!(%tenant, %pack, objects = entries.len(), "journal objects packed");
         store.journal().repoint(tenant, None, pack, entries).await?;
     }
 }

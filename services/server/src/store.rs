@@ -12,7 +12,7 @@ use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::node::Node;
 use fsync_core::nodes::{Nodes, NodesError};
-use fsync_core::pack::Object;
+use fsync_core::pack::{Object, RECORD_HEADER_BYTES};
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::{Answers, Questions};
 use fsync_core::service::record::{Loss, PackPlace, Place, UploadId};
@@ -139,12 +139,25 @@ impl Store {
         tenant: &TenantName,
         ids: &[ObjectId],
     ) -> Result<Vec<Option<Object>>, ServiceError> {
-        let (first, _) = self.try_read(tenant, ids).await?;
+        self.read_within(tenant, ids, usize::MAX).await
+    }
+
+    /// As [`Store::read`], but only the first of them, as many as take `room` bytes of a pack at most.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn read_within(
+        &self,
+        tenant: &TenantName,
+        ids: &[ObjectId],
+        room: usize,
+    ) -> Result<Vec<Option<Object>>, ServiceError> {
+        let (first, _) = self.try_read(tenant, ids, room).await?;
         if first.iter().all(Option::is_some) {
             return Ok(first);
         }
         // A pack may have been rewritten between look-up and read: look again, once.
-        let (second, losses) = self.try_read(tenant, ids).await?;
+        let (second, losses) = self.try_read(tenant, ids, room).await?;
         if !losses.is_empty() {
             self.lose(tenant, losses).await?;
         }
@@ -156,8 +169,11 @@ impl Store {
         &self,
         tenant: &TenantName,
         ids: &[ObjectId],
+        room: usize,
     ) -> Result<(Vec<Option<Object>>, Vec<Loss>), ServiceError> {
-        let places = self.0.journal.locate(tenant.clone(), ids.to_vec()).await?;
+        let mut places = self.0.journal.locate(tenant.clone(), ids.to_vec()).await?;
+        places.truncate(fitting(&places, room));
+        let ids = &ids[..places.len()];
         let packed: Vec<PackPlace> = places
             .iter()
             .filter_map(|place| match place {
@@ -297,6 +313,20 @@ fn verify(ids: &[ObjectId], found: Vec<Read>) -> (Vec<Option<Object>>, Vec<Loss>
     });
     let objects = checked.collect();
     (objects, rotten)
+}
+
+/// Returns how many places at the front take `room` bytes of a pack at most.
+fn fitting(places: &[Option<(ObjectKind, Place)>], room: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |place: &&Option<(ObjectKind, Place)>| {
+        bytes += match place {
+            Some((_, Place::Inline(body))) => RECORD_HEADER_BYTES + body.len(),
+            Some((_, Place::Pack(place))) => RECORD_HEADER_BYTES + place.bytes as usize,
+            None => 0,
+        };
+        bytes <= room
+    };
+    places.iter().take_while(fits).count()
 }
 
 fn absent_of(

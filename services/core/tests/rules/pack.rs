@@ -56,6 +56,22 @@ fn an_empty_pack_is_its_header() {
     assert_eq!(read_all(&bytes), Ok(Vec::new()));
 }
 
+/// Large objects become pieces that are not copied: the pack on the wire is the same.
+#[test]
+fn objects_that_are_given_away_make_the_same_pack_as_copied_ones() {
+    let sizes = [0, 1, 15_999, 16_384, 40_000, 3, 16_383, 16_383, 250_000, 12];
+    let objects = sizes.map(|size| chunk(&vec![7; size]));
+    let (mut copied, mut given) = (PackWriter::new(), PackWriter::new());
+    for object in objects.iter().cycle().take(60) {
+        let at = copied.push(object.kind, &object.id, &object.bytes);
+        assert_eq!(given.push_object(object.clone()), at);
+        assert_eq!(given.len(), copied.len());
+    }
+    let pieces = given.into_pieces();
+    assert!(pieces.iter().all(|piece| !piece.is_empty()));
+    assert_eq!(pieces.concat(), copied.finish());
+}
+
 #[test]
 fn what_is_no_pack_is_refused() {
     for bytes in [&b""[..], b"FSPK", b"FSPK\x02", b"PK\x03\x04\x00", b"<html>"] {

@@ -47,7 +47,7 @@ pub(super) async fn get(
     let mut writer = write(&api, &tree, &delta).await?;
     let (id, bytes) = to.revision.encode();
     writer.push_revision(&id, &bytes);
-    let mut response = pack::answer(writer.finish(), room);
+    let mut response = pack::answer(writer, room);
     if let Some(value) = moves_header(moves) {
         response.headers_mut().insert(MOVES_HEADER, value);
     }
@@ -130,27 +130,24 @@ fn moves_header(mut moves: Vec<MoveHint>) -> Option<HeaderValue> {
 
 /// Writes what the delta names, up to a pack of nodes and [`limits::DELTA_INLINE_BYTES`] of chunks.
 async fn write(api: &Api, tree: &TreeKey, delta: &Delta) -> Result<PackWriter, ApiError> {
-    let most = delta.nodes.len() * limits::NODE_TARGET_BYTES;
-    let mut writer = PackWriter::with_room(most.min(limits::PACK_BYTES));
+    let mut writer = PackWriter::new();
     let nodes: Vec<ObjectId> = delta.nodes.iter().map(|(_, id)| *id).collect();
     for ids in nodes
         .chunks(READ_OBJECTS)
         .chain(delta.chunks.chunks(READ_OBJECTS))
     {
-        for object in api
-            .store
-            .read(&tree.tenant, ids)
-            .await?
-            .into_iter()
-            .flatten()
-        {
-            if writer.len() + object.packed_bytes() <= limits::PACK_BYTES {
-                writer.push(object.kind, &object.id, &object.bytes);
-            }
+        let space = limits::PACK_BYTES.saturating_sub(writer.len());
+        let read = api.store.read_within(&tree.tenant, ids, space).await?;
+        let is_full = read.len() < ids.len();
+        for object in read.into_iter().flatten() {
+            writer.push_object(object);
+        }
+        if is_full {
+            break;
         }
     }
     Ok(writer)
 }
 
-/// Objects read at once.
+/// Objects looked up at once.
 const READ_OBJECTS: usize = 1024;

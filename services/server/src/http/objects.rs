@@ -27,29 +27,31 @@ pub(super) async fn post(
         return Err(not_here(&api, &tree, lacking).await?);
     }
     let room = api.gate.enter(limits::PACK_BODY_BYTES).await?;
-    let most = request.ids.len() * limits::CHUNK_TARGET_BYTES;
-    let mut writer = PackWriter::with_room(most.min(limits::PACK_BYTES));
+    let mut writer = PackWriter::new();
+    let mut left = request.ids.as_slice();
     // What does not fit is left out; the caller asks again for what it did not get.
-    for ids in request.ids.chunks(READ_OBJECTS) {
-        if writer.len() >= limits::PACK_BYTES {
-            break;
-        }
-        let read = api.store.read(&tree.tenant, ids).await?;
+    while !left.is_empty() && writer.len() < limits::PACK_BYTES {
+        let ids = &left[..left.len().min(READ_OBJECTS)];
+        let space = limits::PACK_BYTES - writer.len();
+        let read = api.store.read_within(&tree.tenant, ids, space).await?;
         let gone = ids.iter().zip(&read).filter(|(_, object)| object.is_none());
         let gone: Vec<ObjectId> = gone.map(|(id, _)| *id).collect();
         if !gone.is_empty() {
             return Err(not_here(&api, &tree, gone).await?);
         }
+        let is_full = read.len() < ids.len();
+        left = &left[read.len()..];
         for object in read.into_iter().flatten() {
-            if writer.is_empty() || writer.len() + object.packed_bytes() <= limits::PACK_BYTES {
-                writer.push(object.kind, &object.id, &object.bytes);
-            }
+            writer.push_object(object);
+        }
+        if is_full {
+            break;
         }
     }
-    Ok(pack::answer(writer.finish(), room))
+    Ok(pack::answer(writer, room))
 }
 
-/// Objects read at once: bounds what is read beyond a full answer (chunks of 4 MiB are asked for one by one or few).
+/// Objects looked up at once.
 const READ_OBJECTS: usize = 512;
 
 pub(super) async fn have(

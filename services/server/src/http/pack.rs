@@ -10,7 +10,9 @@ use bytes::{Bytes, BytesMut};
 use fsync_core::id::RevisionId;
 use fsync_core::label::TenantName;
 use fsync_core::limits;
-use fsync_core::pack::{Object, PACK_HEADER_BYTES, PackReader, RECORD_HEADER_BYTES, Record};
+use fsync_core::pack::{
+    Object, PACK_HEADER_BYTES, PackReader, PackWriter, RECORD_HEADER_BYTES, Record,
+};
 use fsync_core::service::admit::Pushed;
 use fsync_core::service::record::{PackEntry, Payload};
 use fsync_core::wire::{ErrorCode, PACK_TYPE};
@@ -23,13 +25,14 @@ use crate::http::error::ApiError;
 
 /// Objects of a push up to this size together, in bytes, are kept in the journal's own transaction.
 const INLINE_BYTES: usize = 256 * 1024;
-/// The body is verified in pieces of this size, in bytes, so that it is not in memory twice.
+/// A body is kept and verified in pieces of this size, in bytes: it is not in memory twice, and what it leaves behind fits
+/// the next one.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// A verified pack of a request.
 pub(super) struct Received {
     /// Its body, as it came.
-    raw: Bytes,
+    raw: Vec<Bytes>,
     /// Where each object is in it.
     entries: Vec<PackEntry>,
     /// The objects, if they are few and small.
@@ -59,36 +62,53 @@ pub(super) async fn receive(api: &Api, request: Request) -> Result<Received, Api
         .gate
         .enter(length.unwrap_or(limits::PACK_BODY_BYTES))
         .await?;
-    let mut pieces = request.into_body().into_data_stream();
-    let mut raw = BytesMut::with_capacity(length.unwrap_or_default());
-    while let Some(piece) = pieces.next().await {
-        let piece = piece.map_err(|e| ApiError::malformed("the pack cannot be read", e))?;
-        if raw.len() + piece.len() > limits::PACK_BODY_BYTES {
-            return Err(too_large());
-        }
-        raw.extend_from_slice(&piece);
-    }
-    let raw = raw.freeze();
-    if raw.len() <= PIECE_BYTES / 4 {
+    let raw = read(request, length).await?.ok_or_else(too_large)?;
+    let bytes: usize = raw.iter().map(Bytes::len).sum();
+    if bytes <= PIECE_BYTES / 4 {
         // So little is verified faster than handed to another thread.
-        return verify(raw, room);
+        return verify(raw, bytes, room);
     }
-    api.store.busy(move || verify(raw, room)).await?
+    api.store.busy(move || verify(raw, bytes, room)).await?
 }
 
-fn verify(raw: Bytes, room: OwnedSemaphorePermit) -> Result<Received, ApiError> {
-    let is_small = raw.len() <= INLINE_BYTES;
+/// Returns the body; `None` if it is too large. What comes in ever so small pieces takes no more room than its bytes.
+async fn read(request: Request, length: Option<usize>) -> Result<Option<Vec<Bytes>>, ApiError> {
+    let mut left = limits::PACK_BODY_BYTES;
+    let mut raw = Vec::new();
+    let mut last = BytesMut::with_capacity(length.unwrap_or(PIECE_BYTES).min(PIECE_BYTES));
+    let mut body = request.into_body().into_data_stream();
+    while let Some(piece) = body.next().await {
+        let mut piece = piece.map_err(|e| ApiError::malformed("the pack cannot be read", e))?;
+        let Some(rest) = left.checked_sub(piece.len()) else {
+            return Ok(None);
+        };
+        left = rest;
+        while !piece.is_empty() {
+            if last.len() == PIECE_BYTES {
+                raw.push(std::mem::take(&mut last).freeze());
+                last.reserve(PIECE_BYTES);
+            }
+            let room = PIECE_BYTES - last.len();
+            last.extend_from_slice(&piece.split_to(piece.len().min(room)));
+        }
+    }
+    raw.push(last.freeze());
+    Ok(Some(raw))
+}
+
+fn verify(raw: Vec<Bytes>, bytes: usize, room: OwnedSemaphorePermit) -> Result<Received, ApiError> {
+    let is_small = bytes <= INLINE_BYTES;
     let mut received = Received {
         entries: Vec::new(),
         small: is_small.then(Vec::new),
         pushed: Pushed::default(),
         revision: None,
         _room: room,
-        raw: Bytes::new(),
+        raw: Vec::new(),
     };
     let mut reader = PackReader::default();
     let mut at = PACK_HEADER_BYTES;
-    for piece in raw.chunks(PIECE_BYTES) {
+    for piece in &raw {
         reader.feed(piece);
         while let Some(record) = reader.next_record()? {
             at += RECORD_HEADER_BYTES;
@@ -157,15 +177,61 @@ impl Received {
 }
 
 /// Answers with a pack, which keeps its room until the last piece of it was taken.
-pub(super) fn answer(pack: Vec<u8>, room: OwnedSemaphorePermit) -> Response {
+pub(super) fn answer(pack: PackWriter, room: OwnedSemaphorePermit) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(PACK_TYPE)),
         (header::CONTENT_LENGTH, HeaderValue::from(pack.len())),
     ];
-    let rest = (Bytes::from(pack), room);
+    let rest = (pack.into_pieces().into_iter(), room);
     let pieces = futures_util::stream::unfold(rest, |(mut rest, room)| async {
-        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-        (!piece.is_empty()).then_some((Ok::<_, Infallible>(piece), (rest, room)))
+        let piece = rest.next()?;
+        Some((Ok::<_, Infallible>(Bytes::from(piece)), (rest, room)))
     });
     (headers, Body::from_stream(pieces)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fsync_core::id::ObjectKind;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn two_pieces() -> PackWriter {
+        let mut pack = PackWriter::new();
+        for byte in [1, 2] {
+            pack.push_object(Object::new(ObjectKind::Chunk, vec![byte; PIECE_BYTES]));
+        }
+        pack
+    }
+
+    /// A reader that is slow, or never comes back, must not make room for answers that memory does not have.
+    #[tokio::test]
+    async fn an_answer_keeps_its_room_until_its_last_piece_was_taken() {
+        let room = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&room).try_acquire_owned().expect("free");
+        let pack = two_pieces();
+        let bytes = pack.len();
+        let mut body = answer(pack, permit).into_body().into_data_stream();
+        let mut taken = 0;
+        while taken < bytes {
+            assert_eq!(room.available_permits(), 0, "after {taken} bytes");
+            taken += body.next().await.expect("more").expect("no error").len();
+        }
+        assert!(body.next().await.is_none());
+        drop(body);
+        assert_eq!(room.available_permits(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_to_its_end_gives_its_room_back() {
+        let room = Arc::new(Semaphore::new(1));
+        let permit = Arc::clone(&room).try_acquire_owned().expect("free");
+        let mut body = answer(two_pieces(), permit).into_body().into_data_stream();
+        assert!(body.next().await.is_some());
+        drop(body);
+        assert_eq!(room.available_permits(), 1);
+    }
 }
