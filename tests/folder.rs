@@ -1,7 +1,7 @@
 //! Folders as values: write them, and compare them byte by byte.
 //!
-//! Compared are names, kinds, contents, exec bits, link targets and empty directories; the agent's own `.fsync` at the
-//! root is left out, modification times are compared on demand.
+//! Compared are names, kinds, contents, exec bits, link targets and empty directories; the agent's
+//! own `.fsync` at the root is left out, modification times are compared on demand.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirEntry};

@@ -1,10 +1,10 @@
 //! What tests of the whole system need: real processes, real folders, comparison and waiting.
 //!
-//! Guarantees: processes are started from this build's target directory, on free ports, in temporary directories, and
-//! end by their process id with the value that started them; nothing here sleeps to let something happen, [`wait::until`]
-//! asks until it has.
-//! Does not: know the product's packages; it drives the binaries as a user does. [`sim`] alone runs the product's own
-//! code, in virtual time.
+//! Guarantees: processes are started from this build's target directory, on free ports, in
+//! temporary directories, and end by their process id with the value that started them; nothing
+//! here sleeps to let something happen, [`wait::until`] asks until it has.
+//! Does not: know the product's packages; it drives the binaries as a user does. [`sim`] alone runs
+//! the product's own code, in virtual time.
 //! Place: used by `e2e` and by the load test's own checks.
 
 pub mod folder;

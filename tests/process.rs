@@ -1,7 +1,7 @@
 //! Programs of this build as child processes.
 //!
-//! Guarantees: a process ends with its [`Process`] at the latest, by its own id; stdout is read line by line, stderr goes
-//! to a file that failing tests can show.
+//! Guarantees: a process ends with its [`Process`] at the latest, by its own id; stdout is read
+//! line by line, stderr goes to a file that failing tests can show.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -168,7 +168,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Returns what follows `mark` in the first line of stdout that holds it; earlier lines are consumed.
+    /// Returns what follows `mark` in the first line of stdout that holds it; earlier lines are
+    /// consumed.
     ///
     /// # Errors
     /// If the program ends first or the deadline passes, with its stderr.

@@ -1,8 +1,11 @@
-//! The seeded simulator: the product's own folders, states and service in virtual time, over simulated disks and network.
+//! The seeded simulator: the product's own folders, states and service in virtual time, over
+//! simulated disks and network.
 //!
-//! Guarantees: everything follows from the seed; the same seed gives the same log. Only the world is simulated: scan,
-//! apply, engine, merge, commits and subscriptions are the code that agents and servers run.
-//! Does not: simulate Socket.IO or HTTP; a request is a message that may be lost on its way there or back.
+//! Guarantees: everything follows from the seed; the same seed gives the same log. Only the world
+//! is simulated: scan, apply, engine, merge, commits and subscriptions are the code that agents and
+//! servers run.
+//! Does not: simulate Socket.IO or HTTP; a request is a message that may be lost on its way there
+//! or back.
 //! Place: the bin `sim` runs many seeds, the test `sim` a fixed number and all regressions.
 //!
 //! ```text

@@ -1,6 +1,7 @@
 //! A server and its agents as real processes in one temporary directory.
 //!
-//! Ports are free ones, agents have fixed names; everything ends and is removed with the [`System`].
+//! Ports are free ones, agents have fixed names; everything ends and is removed with the
+//! [`System`].
 
 use std::ffi::OsString;
 use std::fs;
@@ -74,8 +75,8 @@ impl System {
         Ok(Server { process, url })
     }
 
-    /// Starts an agent that keeps a folder in step until it is stopped; the folder's name is the agent's. It is connected,
-    /// and answers verbs, when this returns.
+    /// Starts an agent that keeps a folder in step until it is stopped; the folder's name is the
+    /// agent's. It is connected, and answers verbs, when this returns.
     ///
     /// # Errors
     /// If it cannot be started or does not connect.
@@ -96,8 +97,8 @@ impl System {
         Ok(Agent { process, root })
     }
 
-    /// As [`System::agent`], with its folder on a disk of its own that holds `bytes`; `None` where the system allows no
-    /// such disk.
+    /// As [`System::agent`], with its folder on a disk of its own that holds `bytes`; `None` where
+    /// the system allows no such disk.
     ///
     /// # Errors
     /// If the agent cannot be started or does not connect.
@@ -198,7 +199,8 @@ impl Agent {
         verb_on(&self.root, verb, args)
     }
 
-    /// Returns when all that was saved before the call is on the service and the head of that moment is applied.
+    /// Returns when all that was saved before the call is on the service and the head of that
+    /// moment is applied.
     ///
     /// # Errors
     /// What `flush` says.

@@ -1,7 +1,9 @@
-//! `bench`: measures the scenarios of one machine against the real server and agents, over real folders.
+//! `bench`: measures the scenarios of one machine against the real server and agents, over real
+//! folders.
 //!
-//! Guarantees: rounds of all scenarios are interleaved in random order and all are reported; each round has a server, two
-//! agents and folders of its own; it ends by comparing the folders, and folders that differ void the whole run.
+//! Guarantees: rounds of all scenarios are interleaved in random order and all are reported; each
+//! round has a server, two agents and folders of its own; it ends by comparing the folders, and
+//! folders that differ void the whole run.
 //! Does not: compare with other programs, or say anything about a network other than loopback.
 //! Place: `cli` runs it; the scenarios are one file each.
 
@@ -47,7 +49,8 @@ pub(crate) struct Args {
     /// Also 100,000 files in s2
     #[arg(long)]
     large: bool,
-    /// Where the folders are made; a disk, not memory [default: the system's place for temporary files]
+    /// Where the folders are made; a disk, not memory [default: the system's place for temporary
+    /// files]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Keep folders and logs
@@ -154,7 +157,8 @@ impl Scenario {
 /// Runs the benchmark.
 ///
 /// # Errors
-/// If something cannot be started, does not get in step in time, or two folders that must be equal are not.
+/// If something cannot be started, does not get in step in time, or two folders that must be equal
+/// are not.
 pub(crate) fn run(args: &Args, children: &Children) -> Result<Verdict> {
     let parent = args.dir.clone().unwrap_or_else(std::env::temp_dir);
     ensure!(

@@ -1,7 +1,8 @@
 //! The command line of `loadtest`: parsing, signals and exit codes.
 //!
-//! Exit codes: 0 done, 1 usage, failure or a run that is void, 2 goals missed (with `--strict`).
-//! A signal ends every child process first, by its id; the run then fails by itself and removes its folders.
+//! Exit codes: 0 done, 1 usage, failure or a run that is void, 2 goals missed (with `--strict`). A
+//! signal ends every child process first, by its id; the run then fails by itself and removes its
+//! folders.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -39,8 +39,8 @@ pub(crate) fn save(dir: &Path, bytes: &[u8]) -> Result<Duration> {
     Ok(start.elapsed())
 }
 
-/// Times writing a tree with group commit: 256 temporary files, one flush of the file system, their renames, and at
-/// the end the directories.
+/// Times writing a tree with group commit: 256 temporary files, one flush of the file system, their
+/// renames, and at the end the directories.
 ///
 /// # Errors
 /// If the disk does not take it.
@@ -71,7 +71,8 @@ pub(crate) fn tree(root: &Path, shape: Shape, random: &mut Random) -> Result<Dur
     Ok(start.elapsed())
 }
 
-/// Times writing a large file twice, each time made durable; `source` is read as the syncing has to.
+/// Times writing a large file twice, each time made durable; `source` is read as the syncing has
+/// to.
 ///
 /// # Errors
 /// If the disk does not take it.
@@ -91,7 +92,8 @@ pub(crate) fn twice(dir: &Path, source: &Path) -> Result<Duration> {
     Ok(elapsed)
 }
 
-/// Writes through a buffer, as a program does that looks at what it writes; `std::io::copy` would let the kernel copy.
+/// Writes through a buffer, as a program does that looks at what it writes; `std::io::copy` would
+/// let the kernel copy.
 fn copy(from: &mut File, to: &mut File) -> Result<()> {
     use std::io::Read;
     let mut buffer = vec![0; BUFFER_BYTES];

@@ -1,7 +1,8 @@
 //! A TCP forwarder that counts: bytes on the wire between an agent and the server.
 //!
-//! Guarantees: what is counted are the bytes inside TCP, both ways; delays are not added (no Nagle). It ends when it is
-//! dropped: its connections are closed and its threads waited for. Used only where bytes are reported.
+//! Guarantees: what is counted are the bytes inside TCP, both ways; delays are not added (no
+//! Nagle). It ends when it is dropped: its connections are closed and its threads waited for. Used
+//! only where bytes are reported.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};

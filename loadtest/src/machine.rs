@@ -51,7 +51,8 @@ impl Machine {
     }
 }
 
-/// Returns whether a folder is kept in memory, where durability costs nothing and figures mean nothing.
+/// Returns whether a folder is kept in memory, where durability costs nothing and figures mean
+/// nothing.
 ///
 /// # Errors
 /// If the system does not say.

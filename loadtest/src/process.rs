@@ -1,7 +1,8 @@
 //! Programs of this build as child processes.
 //!
-//! Guarantees: a child ends with its [`Process`] at the latest, or with [`Children::kill_all`], by its own id; each line
-//! of its stdout has the time at which it came; its stderr goes to a file that errors show the end of.
+//! Guarantees: a child ends with its [`Process`] at the latest, or with [`Children::kill_all`], by
+//! its own id; each line of its stdout has the time at which it came; its stderr goes to a file
+//! that errors show the end of.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -19,7 +20,8 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::usage::Usage;
 
-/// Lines that may wait for a reader; what comes beyond is lost, and nobody who waits for a line lets so many gather.
+/// Lines that may wait for a reader; what comes beyond is lost, and nobody who waits for a line
+/// lets so many gather.
 const LINES: usize = 8192;
 /// How much of stderr an error shows, in bytes from its end.
 const SHOWN_BYTES: usize = 3000;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Ticks per second of the times in `/proc/PID/stat`: USER_HZ, the same on every Linux that Rust runs on.
+/// Ticks per second of the times in `/proc/PID/stat`: USER_HZ, the same on every Linux that Rust
+/// runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// What a process has used up to now.

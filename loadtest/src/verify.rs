@@ -1,7 +1,7 @@
 //! Whether two folders are equal: names, kinds, contents, exec bits, link targets.
 //!
-//! Does not: look at times, other permission bits or owners, which are not synced (mtime is, but a touch is not a
-//! change); look at `.fsync` at the root, which is each agent's own.
+//! Does not: look at times, other permission bits or owners, which are not synced (mtime is, but a
+//! touch is not a change); look at `.fsync` at the root, which is each agent's own.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

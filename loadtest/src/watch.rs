@@ -1,7 +1,8 @@
-//! Sees when a path arrives, without costing those who are measured: one thread that sleeps in inotify.
+//! Sees when a path arrives, without costing those who are measured: one thread that sleeps in
+//! inotify.
 //!
-//! Guarantees: the time of an arrival is the one at which the kernel woke this thread for the directory's last event,
-//! and content is compared after it; nothing is polled.
+//! Guarantees: the time of an arrival is the one at which the kernel woke this thread for the
+//! directory's last event, and content is compared after it; nothing is polled.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,7 +17,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
-/// Events that may wait; when more come the oldest matter least, since each is only a reason to look.
+/// Events that may wait; when more come the oldest matter least, since each is only a reason to
+/// look.
 const EVENTS: usize = 16 * 1024;
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -105,7 +107,8 @@ impl Arrivals {
         while self.events.try_recv().is_ok() {}
     }
 
-    /// Waits until something happened to `path` and `is_there` then holds; returns when it happened.
+    /// Waits until something happened to `path` and `is_there` then holds; returns when it
+    /// happened.
     ///
     /// # Errors
     /// If the time is up.

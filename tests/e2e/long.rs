@@ -31,7 +31,8 @@ fn packages() -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Copies all but the times: packages carry one and the same time, by which git tells no version from another.
+/// Copies all but the times: packages carry one and the same time, by which git tells no version
+/// from another.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     let all = ["-dR", "--preserve=mode"];
@@ -83,7 +84,8 @@ fn the_registry_of_our_dependencies_stays_in_step() -> Result<()> {
     in_step(&system)
 }
 
-/// Renames, edits and deletes some of what stands in a folder, in an order that is the same each time.
+/// Renames, edits and deletes some of what stands in a folder, in an order that is the same each
+/// time.
 fn edit_everything(root: &Path) -> Result<()> {
     let mut packages: Vec<_> = fs::read_dir(root)?.collect::<Result<_, _>>()?;
     packages.sort_by_key(fs::DirEntry::file_name);

@@ -1,4 +1,5 @@
-//! The server loses what it stored: agents that have it send it again, and until one does, all else goes on.
+//! The server loses what it stored: agents that have it send it again, and until one does, all else
+//! goes on.
 
 use std::fs;
 use std::path::{Path, PathBuf};

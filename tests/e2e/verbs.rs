@@ -109,7 +109,8 @@ fn conflict_copies_are_listed() -> Result<()> {
     Ok(())
 }
 
-/// A hold begins when more than half of the 81 files are gone: so many deletes at least are not carried out then.
+/// A hold begins when more than half of the 81 files are gone: so many deletes at least are not
+/// carried out then.
 const HELD_LEAST: usize = 40;
 
 /// Returns how many of the deleted files a folder has.

@@ -20,7 +20,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("loadtest", &["fsync-core", "fsync-runtime", "fsync-agent"]),
 ];
 
-/// All that core may use of others: encodings, hashes, errors. No I/O, no async, no clock, no randomness.
+/// All that core may use of others: encodings, hashes, errors. No I/O, no async, no clock, no
+/// randomness.
 const CORE_CRATES: &[&str] = &[
     "blake3",
     "fastcdc",

@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 /// Longest source file in lines; above 400 a file asks for a look, above this it is split.
 const FILE_LINES: usize = 600;
 
-/// A word, the folder where it is watched, and the files (or folders, ending in `/`) that may name it.
+/// A word, the folder where it is watched, and the files (or folders, ending in `/`) that may name
+/// it.
 const NAMED_ONLY_BY: &[(&str, &str, &[&str])] = &[
     ("std::fs", "services/agent/src", AGENT_FILES),
     ("tokio::fs", "services/agent/src", &[]),
@@ -54,7 +55,8 @@ const NAMED_ONLY_BY: &[(&str, &str, &[&str])] = &[
     ("async fn", "services/core/src", &[]),
 ];
 
-/// The synced folder is touched through `Files` alone; the others handle the agent's own state directory and marker.
+/// The synced folder is touched through `Files` alone; the others handle the agent's own state
+/// directory and marker.
 const AGENT_FILES: &[&str] = &[
     "files/disk.rs",
     "files/disk/",

@@ -1,4 +1,5 @@
-//! Whether an agent's index and its working tree tell the same: what one has, the other has too, but for exceptions.
+//! Whether an agent's index and its working tree tell the same: what one has, the other has too,
+//! but for exceptions.
 
 use std::collections::BTreeMap;
 

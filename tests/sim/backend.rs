@@ -1,8 +1,8 @@
 //! The storage below an agent's state: a crash takes what was not made durable.
 //!
-//! Guarantees: what was written before the last `sync_data` is there after [`Platter::crash`]; what came later is gone
-//! (power loss) or there (`kill -9`), as the caller asks. After a crash the old owner writes into a copy, so that whatever
-//! it does in its last moments changes nothing.
+//! Guarantees: what was written before the last `sync_data` is there after [`Platter::crash`]; what
+//! came later is gone (power loss) or there (`kill -9`), as the caller asks. After a crash the old
+//! owner writes into a copy, so that whatever it does in its last moments changes nothing.
 
 use std::io::Error;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,8 +58,8 @@ impl Platter {
         PlatterHandle(Arc::clone(&locked(&self.0)))
     }
 
-    /// Ends the owner at once: its handle goes on, over a copy that nobody will see. With a power loss all that was not
-    /// synced is gone.
+    /// Ends the owner at once: its handle goes on, over a copy that nobody will see. With a power
+    /// loss all that was not synced is gone.
     pub fn crash(&self, is_power_loss: bool) {
         let mut current = locked(&self.0);
         let bytes = locked(&current).survivor(is_power_loss);

@@ -1,7 +1,9 @@
-//! A user at a simulated machine: random edits in a small name space, and a record of what was written and destroyed.
+//! A user at a simulated machine: random edits in a small name space, and a record of what was
+//! written and destroyed.
 //!
-//! Guarantees: every content is unique, so it can be looked for at the end. A content counts as destroyed only if a user
-//! overwrote or deleted the file that held it; whatever an agent does must keep it.
+//! Guarantees: every content is unique, so it can be looked for at the end. A content counts as
+//! destroyed only if a user overwrote or deleted the file that held it; whatever an agent does must
+//! keep it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,8 @@
-//! The inodes of a simulated file system: files with holes, directories, links; numbers are given again, as ext4 does.
+//! The inodes of a simulated file system: files with holes, directories, links; numbers are given
+//! again, as ext4 does.
 //!
-//! Guarantees: an inode that nobody names lives as long as it is held open; the lowest free number is given first, so a
-//! new file often has the number of one just removed.
+//! Guarantees: an inode that nobody names lives as long as it is held open; the lowest free number
+//! is given first, so a new file often has the number of one just removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 

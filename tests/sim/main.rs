@@ -1,7 +1,8 @@
 //! Runs seeds of the simulator: `sim --seeds N [--from M] [--log] [--repeat]`.
 //!
-//! Two threads share the seeds. A seed that fails prints what does not hold and the one command that repeats it; with
-//! `--log` the whole log of a seed is printed, with what the agents decide; with `--repeat` every seed runs twice and must give the same log.
+//! Two threads share the seeds. A seed that fails prints what does not hold and the one command
+//! that repeats it; with `--log` the whole log of a seed is printed, with what the agents decide;
+//! with `--repeat` every seed runs twice and must give the same log.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,5 @@
-//! The network of a simulated world: requests, answers and connections, on their way for a while or lost.
+//! The network of a simulated world: requests, answers and connections, on their way for a while or
+//! lost.
 
 use fsync_agent::folder::{
     FetchRequest, FolderEffect, FolderInput, NetFailure, PushRequest, read_item,

@@ -2,7 +2,8 @@
 
 use fsync_tests::sim::run::run;
 
-/// The worlds follow from the seeds: a change of the world makes a row another world, which must hold as well.
+/// The worlds follow from the seeds: a change of the world makes a row another world, which must
+/// hold as well.
 const ONCE_FAILED: &[(u64, &str)] = &[
     (
         4,

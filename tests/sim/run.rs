@@ -1,4 +1,5 @@
-//! One run: a seed makes a world, lets it live through some rounds of edits and faults, and checks it after each.
+//! One run: a seed makes a world, lets it live through some rounds of edits and faults, and checks
+//! it after each.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,7 +1,7 @@
 //! The service of a simulated world: core's commits and subscriptions over a [`Ledger`].
 //!
-//! Guarantees: nothing is answered or advertised before the ledger has it. A crash takes the machines and what waits in
-//! them; the ledger stays.
+//! Guarantees: nothing is answered or advertised before the ledger has it. A crash takes the
+//! machines and what waits in them; the ledger stays.
 //! Does not: know time or loss; the world decides when work is done and which answers arrive.
 
 use std::collections::{BTreeMap, BTreeSet};

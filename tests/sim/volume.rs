@@ -1,8 +1,10 @@
-//! The disk of one simulated machine: the synced folder, the agent's stage and trash beside it, and what a watcher sees.
+//! The disk of one simulated machine: the synced folder, the agent's stage and trash beside it, and
+//! what a watcher sees.
 //!
-//! Guarantees: the semantics of Linux' rename, link and open calls, on a clock of its own; stamps are as coarse as those
-//! of a kernel. Every change in the tree is told to the watcher, whoever made it. Between any two calls of the agent the
-//! user may act: that is what [`Volume::enter`] is for.
+//! Guarantees: the semantics of Linux' rename, link and open calls, on a clock of its own; stamps
+//! are as coarse as those of a kernel. Every change in the tree is told to the watcher, whoever
+//! made it. Between any two calls of the agent the user may act: that is what [`Volume::enter`] is
+//! for.
 //! Does not: decide what the user does ([`super::hand`]).
 
 use std::sync::Arc;
@@ -109,7 +111,8 @@ impl Volume {
     pub fn new(clock: Clock, skew: i64, hand: Hand) -> Self {
         let mut inodes = Inodes::default();
         let now = clock.now() + skew;
-        // All three hang in a directory that nobody sees, so that none of them is ever taken for dead.
+        // All three hang in a directory that nobody sees, so that none of them is ever taken for
+        // dead.
         let top = inodes.make(Body::Dir(Default::default()), now);
         let mut own = |name: &[u8]| {
             let dir = inodes.make(Body::Dir(Default::default()), now);

@@ -1,7 +1,8 @@
 //! The world: machines, a service, and everything that happens, in order of virtual time.
 //!
-//! Guarantees: one queue, one source of randomness; an event is a line in the log. Every request of an agent is answered
-//! exactly once, if only by a failure; events of an agent's earlier life or an earlier connection come to nothing.
+//! Guarantees: one queue, one source of randomness; an event is a line in the log. Every request of
+//! an agent is answered exactly once, if only by a failure; events of an agent's earlier life or an
+//! earlier connection come to nothing.
 //! Does not: decide how long to go on and what must hold then ([`super::run`], [`super::check`]).
 
 use std::collections::BTreeMap;
@@ -392,7 +393,8 @@ impl World {
         }
     }
 
-    /// Looks after each step of an agent whether its state fits: too slow for many seeds, so only where a log is read.
+    /// Looks after each step of an agent whether its state fits: too slow for many seeds, so only
+    /// where a log is read.
     fn audit(&mut self, at: usize) {
         if !self.log.is_printed() {
             return;

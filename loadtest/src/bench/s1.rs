@@ -1,8 +1,9 @@
-//! S1, save latency: from the end of the writer's close or rename to the same bytes at the other folder.
+//! S1, save latency: from the end of the writer's close or rename to the same bytes at the other
+//! folder.
 //!
-//! Every path is edited once, each edit after the last one has arrived and a random pause, so that all paths are quiet.
-//! The arrival is seen by inotify on the other folder (see [`crate::watch`]). Between edits the disk's own durable save
-//! is timed (write, sync, rename of as many bytes).
+//! Every path is edited once, each edit after the last one has arrived and a random pause, so that
+//! all paths are quiet. The arrival is seen by inotify on the other folder (see [`crate::watch`]).
+//! Between edits the disk's own durable save is timed (write, sync, rename of as many bytes).
 
 use std::fs::{self, File};
 use std::io::Write;

@@ -1,6 +1,8 @@
-//! S2, many small files: an empty second folder is filled, timed from the start of its agent with the first in step.
+//! S2, many small files: an empty second folder is filled, timed from the start of its agent with
+//! the first in step.
 //!
-//! In the same round, in random order, the disk's own floor: the same files written with group commit.
+//! In the same round, in random order, the disk's own floor: the same files written with group
+//! commit.
 
 use std::fs;
 

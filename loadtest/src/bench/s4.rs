@@ -1,7 +1,7 @@
 //! S4, large files: what an edit of one costs on the wire, and how fast a new one goes over.
 //!
-//! Chunks are counted from outside: those of the new content that the old one did not have, and if more bytes than
-//! theirs (and the file's lists) went over the wire, by the bytes.
+//! Chunks are counted from outside: those of the new content that the old one did not have, and if
+//! more bytes than theirs (and the file's lists) went over the wire, by the bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -27,7 +27,8 @@ use crate::{floor, trees, verify};
 pub(super) const ABOUT: &str = "edits of a 256 MiB file, and a new file of 1 GiB";
 
 const MEBIBYTE: usize = 1024 * 1024;
-/// What may go over the wire beside chunks: the file's lists, the directory, the revision, requests and events.
+/// What may go over the wire beside chunks: the file's lists, the directory, the revision, requests
+/// and events.
 const BESIDE_CHUNKS: u64 = 256 * 1024;
 /// Time after which the path is quiet.
 const QUIET: Duration = Duration::from_millis(1500);
@@ -51,7 +52,8 @@ impl Edit {
         }
     }
 
-    /// Changes the content, and returns the places that changed if the file can be written in place.
+    /// Changes the content, and returns the places that changed if the file can be written in
+    /// place.
     fn change(self, content: &mut Vec<u8>, random: &mut Random) -> Option<Vec<(usize, usize)>> {
         match self {
             Self::Prepend => {
@@ -163,13 +165,15 @@ fn delta(
     Ok(chunks)
 }
 
-/// Returns how many chunks went up: the new ones, and as many more as the bytes beyond them would make.
+/// Returns how many chunks went up: the new ones, and as many more as the bytes beyond them would
+/// make.
 fn chunks_sent(up: u64, count: u32, bytes: u64) -> f64 {
     let beyond = up.saturating_sub(bytes + BESIDE_CHUNKS);
     f64::from(count) + (beyond as f64 / CHUNK_TARGET_BYTES as f64).ceil()
 }
 
-/// Saves the content, in place where only places changed, else beside and renamed; returns when it was done.
+/// Saves the content, in place where only places changed, else beside and renamed; returns when it
+/// was done.
 fn save(path: &Path, content: &[u8], places: Option<Vec<(usize, usize)>>) -> Result<Instant> {
     if let Some(places) = places {
         let mut file = OpenOptions::new().write(true).open(path)?;

@@ -1,4 +1,5 @@
-//! S5, bursts: a directory of 10,000 files is renamed, 5,000 files are unpacked, 10,000 of 30,000 files are removed.
+//! S5, bursts: a directory of 10,000 files is renamed, 5,000 files are unpacked, 10,000 of 30,000
+//! files are removed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -97,7 +98,8 @@ pub(super) fn round(bench: &Bench<'_>, random: &mut Random) -> Result<Samples> {
     Ok(samples)
 }
 
-/// Makes one burst; returns the time from its end until the other folder has all of it, and the bytes on both wires.
+/// Makes one burst; returns the time from its end until the other folder has all of it, and the
+/// bytes on both wires.
 fn one(burst: Burst, pair: &Pair, random: &mut Random) -> Result<(Duration, u64)> {
     let wires = [&pair.wires[0], &pair.wires[1]];
     let before = forward::when_quiet(wires);

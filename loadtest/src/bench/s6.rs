@@ -1,7 +1,8 @@
-//! S6, restart: an agent starts again on a folder in which nothing has changed; and what everyone costs when idle.
+//! S6, restart: an agent starts again on a folder in which nothing has changed; and what everyone
+//! costs when idle.
 //!
-//! That no content is read is shown by the bytes that the agent's reads returned: far fewer than the contents have.
-//! Memory per file comes from two sizes of tree, read when all is idle.
+//! That no content is read is shown by the bytes that the agent's reads returned: far fewer than
+//! the contents have. Memory per file comes from two sizes of tree, read when all is idle.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,7 @@
 //! One server, and agents with folders, for one round.
 //!
-//! Guarantees: all of it lies in one directory, which goes with it; programs end before their folders go.
+//! Guarantees: all of it lies in one directory, which goes with it; programs end before their
+//! folders go.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -201,7 +202,8 @@ fn state_is_in_step(line: &str) -> Result<Option<()>> {
     }
 }
 
-/// Waits until a condition holds that has no event, looking every `pause`; returns when it was seen to hold.
+/// Waits until a condition holds that has no event, looking every `pause`; returns when it was seen
+/// to hold.
 ///
 /// # Errors
 /// If the time is up.

@@ -1,10 +1,13 @@
-//! The apply: runs the planner's steps on the folder, in batches that are durable before they are visible.
+//! The apply: runs the planner's steps on the folder, in batches that are durable before they are
+//! visible.
 //!
-//! Guarantees: no clobber (a path is replaced only if the disk still has what the plan was based on, checked right
-//! before and right after the exchange); no partial visibility (each path changes by one rename); no user's inode is
-//! overwritten or unlinked (it goes to the trash); intents and staged data are durable before the first visible step.
+//! Guarantees: no clobber (a path is replaced only if the disk still has what the plan was based
+//! on, checked right before and right after the exchange); no partial visibility (each path changes
+//! by one rename); no user's inode is overwritten or unlinked (it goes to the trash); intents and
+//! staged data are durable before the first visible step.
 //! Does not: fetch contents, or decide what shall stand where.
-//! Place: the sync thread makes an [`Applier`] per target and ends it with [`Applier::finish`]; [`recover()`] runs at start.
+//! Place: the sync thread makes an [`Applier`] per target and ends it with [`Applier::finish`];
+//! [`recover()`] runs at start.
 //!
 //! ```text
 //! per batch:  stage puts -> (staged data durable | intents durable) -> steps, each re-checked -> rows, both trees (lazy)
@@ -42,7 +45,8 @@ const BATCH_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Chunks that are at hand.
 pub trait Contents {
-    /// Returns the bytes of a chunk, `None` if it is not at hand. They are verified before they are used.
+    /// Returns the bytes of a chunk, `None` if it is not at hand. They are verified before they are
+    /// used.
     fn chunk(&self, id: &ObjectId) -> Option<Cow<'_, [u8]>>;
 }
 
@@ -75,7 +79,8 @@ pub enum StepResult {
 pub struct Applied {
     /// One result for each step, in order.
     pub results: Vec<StepResult>,
-    /// Paths that must be scanned with all below: stale ones, changed rule files, directories that stood there already.
+    /// Paths that must be scanned with all below: stale ones, changed rule files, directories that
+    /// stood there already.
     pub rescan: BTreeSet<RelPath>,
 }
 
@@ -161,7 +166,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Runs steps, in the order of the plan. What is done when it returns is visible and in both trees.
+    /// Runs steps, in the order of the plan. What is done when it returns is visible and in both
+    /// trees.
     ///
     /// # Errors
     /// [`ApplyError`]; the steps may have been run in part, which [`recover()`] sorts out.
@@ -216,7 +222,8 @@ impl<'a> Applier<'a> {
         let commit = || {
             state.update::<_, StateError>(Durability::Durable, |tx| {
                 intents.iter().try_for_each(|(path, intent)| {
-                    // What stood there before an earlier, not yet durable step is what a crash may bring back.
+                    // What stood there before an earlier, not yet durable step is what a crash may
+                    // bring back.
                     let earlier = tx.intent(path)?;
                     let expected = earlier.map_or(intent.expected, |earlier| earlier.expected);
                     tx.set_intent(
@@ -288,7 +295,8 @@ impl<'a> Applier<'a> {
         Ok(intents.noted)
     }
 
-    /// The path cannot be as the target has it: both trees carry the target's entry, the exception says why.
+    /// The path cannot be as the target has it: both trees carry the target's entry, the exception
+    /// says why.
     fn block(
         &mut self,
         tx: &mut Tx<'_>,
@@ -328,7 +336,8 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Looks again at rows that were recorded too soon after their change; what is still the same now stays the same.
+    /// Looks again at rows that were recorded too soon after their change; what is still the same
+    /// now stays the same.
     fn settle(&mut self, tx: &mut Tx<'_>) -> Result<(), ApplyError> {
         for path in std::mem::take(&mut self.unsettled) {
             let Some((dir, name)) = path.split_last() else {
@@ -372,7 +381,8 @@ impl<'a> Applier<'a> {
     }
 }
 
-/// The intents of a batch in the making: of several steps at one path the first says what was, the last what shall be.
+/// The intents of a batch in the making: of several steps at one path the first says what was, the
+/// last what shall be.
 struct Intents {
     time: i64,
     revision: RevisionId,

@@ -1,7 +1,8 @@
 //! The command line of `fsync-agent`: parsing, the runtime, and exit codes.
 //!
-//! Exit codes: 0 in step or done, 1 usage or fatal, 2 a hold that needs the user, 3 unreachable (with `--once`).
-//! One file per verb in `commands`; a new verb adds its file there and a line in [`Verb`].
+//! Exit codes: 0 in step or done, 1 usage or fatal, 2 a hold that needs the user, 3 unreachable
+//! (with `--once`). One file per verb in `commands`; a new verb adds its file there and a line in
+//! [`Verb`].
 
 use std::process::ExitCode;
 

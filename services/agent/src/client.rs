@@ -1,9 +1,10 @@
 //! The agent's side of the network: contents over HTTP, control over Socket.IO.
 //!
-//! Guarantees: what comes back was verified (hashes, lengths, limits) before a caller sees it; each error says by its
-//! class what the caller must do. Does not: decide what to send or fetch, keep state, or retry by itself (the socket's
-//! reconnecting apart); the folder's driver does.
-//! Place: used by the folder driver, the command line and the load test; knows only core and runtime.
+//! Guarantees: what comes back was verified (hashes, lengths, limits) before a caller sees it; each
+//! error says by its class what the caller must do. Does not: decide what to send or fetch, keep
+//! state, or retry by itself (the socket's reconnecting apart); the folder's driver does.
+//! Place: used by the folder driver, the command line and the load test; knows only core and
+//! runtime.
 
 pub mod backoff;
 pub mod error;

@@ -1,9 +1,12 @@
-//! The agent's local control: a Unix socket in the state directory, one JSON line per request and per response.
+//! The agent's local control: a Unix socket in the state directory, one JSON line per request and
+//! per response.
 //!
-//! Guarantees: only the owner of the state directory can connect; a request is at most [`LINE_BYTES`] long; a client that
-//! goes away, stalls or sends nonsense harms nobody else.
-//! Does not: carry out requests; it hands them to the folder's driver as [`Command`]s and sends back its answers.
-//! Place: `server` runs inside `sync`, `client` inside every other verb; both speak the types of `protocol`.
+//! Guarantees: only the owner of the state directory can connect; a request is at most
+//! [`LINE_BYTES`] long; a client that goes away, stalls or sends nonsense harms nobody else.
+//! Does not: carry out requests; it hands them to the folder's driver as [`Command`]s and sends
+//! back its answers.
+//! Place: `server` runs inside `sync`, `client` inside every other verb; both speak the types of
+//! `protocol`.
 
 pub mod client;
 pub mod protocol;

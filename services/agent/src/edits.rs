@@ -1,7 +1,7 @@
 //! Edits of the synced and the working tree inside one state transaction.
 //!
-//! Guarantees: edits hold in the order in which they were made; both trees are written together with the rows that they
-//! belong to. A tree that both roots share is edited once.
+//! Guarantees: edits hold in the order in which they were made; both trees are written together
+//! with the rows that they belong to. A tree that both roots share is edited once.
 //! Place: `scan`, `apply` and `recover` gather edits here and end with [`Edits::write`].
 
 use fsync_core::id::ObjectId;
@@ -119,7 +119,8 @@ impl<'a> Edits<'a> {
         id
     }
 
-    /// Takes what stands at `path` below the directory `dir` out of it; returns what is left and what was taken.
+    /// Takes what stands at `path` below the directory `dir` out of it; returns what is left and
+    /// what was taken.
     ///
     /// # Errors
     /// [`NodesError`] of the walk.
@@ -199,7 +200,8 @@ fn has_below(edits: &tree::Edits, path: &RelPath) -> bool {
     below(edits, path).next().is_some()
 }
 
-/// Looks up a path in the tree as edited, given that no edit lies below it: the nearest edit above decides.
+/// Looks up a path in the tree as edited, given that no edit lies below it: the nearest edit above
+/// decides.
 fn lookup(
     nodes: &Overlay<'_>,
     root: &ObjectId,

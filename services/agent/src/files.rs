@@ -1,8 +1,9 @@
 //! What the agent asks of a file system: one trait, two implementations (disk, simulated).
 //!
-//! Guarantees: every call names a [`Place`], which is below the synced root by construction; no link is ever followed,
-//! in no component; no call overwrites or unlinks what stands in the tree ([`Files::rename`] refuses or exchanges,
-//! [`Files::remove_file`] refuses tree places). Errors carry the operation and the path.
+//! Guarantees: every call names a [`Place`], which is below the synced root by construction; no
+//! link is ever followed, in no component; no call overwrites or unlinks what stands in the tree
+//! ([`Files::rename`] refuses or exchanges, [`Files::remove_file`] refuses tree places). Errors
+//! carry the operation and the path.
 //! Does not: know trees, hashes or rules, and keeps no state but open handles.
 //! Place: `scan`, `apply` and `trash` call it; only `files/disk.rs` touches the system.
 
@@ -67,7 +68,8 @@ impl Stat {
             && (self.dev, self.ino, self.btime) == (other.dev, other.ino, other.btime)
     }
 
-    /// Returns whether both are the same inode with the same content; a rename (which moves ctime) is no difference.
+    /// Returns whether both are the same inode with the same content; a rename (which moves ctime)
+    /// is no difference.
     pub fn is_same_content(&self, other: &Self) -> bool {
         self.is_same_inode(other) && (self.size, self.mtime) == (other.size, other.mtime)
     }
@@ -97,7 +99,8 @@ impl StageKey {
         Self(format!("l-{id}"))
     }
 
-    /// Returns the key of a file that is about to be exchanged: after a crash a user's inode may stand there.
+    /// Returns the key of a file that is about to be exchanged: after a crash a user's inode may
+    /// stand there.
     pub fn exchange(number: u64) -> Self {
         Self(format!("x-{number:x}"))
     }
@@ -207,7 +210,8 @@ pub enum Problem {
     Denied,
     /// The disk or a quota is full: retry later.
     NoSpace,
-    /// The file system cannot hold such a name, size or kind, or it lies on another device: tell the user.
+    /// The file system cannot hold such a name, size or kind, or it lies on another device: tell
+    /// the user.
     NotStorable,
     /// In use, or too many files are open: retry soon.
     Busy,
@@ -247,7 +251,8 @@ pub trait Opened: Send {
     /// [`FilesError`] of the system call.
     fn stat(&self) -> Result<Stat>;
 
-    /// Reads at an offset; fewer bytes than asked for come at the file's end or a hole's, 0 only at the end.
+    /// Reads at an offset; fewer bytes than asked for come at the file's end or a hole's, 0 only at
+    /// the end.
     ///
     /// # Errors
     /// [`FilesError`] of the system call.
@@ -266,8 +271,8 @@ pub trait Files: Send + Sync {
     /// Returns the time of the clock that stamps files, ns since 1970.
     fn now(&self) -> i64;
 
-    /// Returns how many threads may call at once with gain. With 1 all calls are made by the caller's thread, in an order
-    /// that only what they return decides.
+    /// Returns how many threads may call at once with gain. With 1 all calls are made by the
+    /// caller's thread, in an order that only what they return decides.
     fn threads(&self) -> usize {
         usize::MAX
     }
@@ -283,7 +288,8 @@ pub trait Files: Send + Sync {
     /// [`Problem::NotFound`] if it is gone.
     fn root(&self) -> Result<Stat>;
 
-    /// Lists a directory in order of names. Names that no tree can hold (the marker directory) are left out.
+    /// Lists a directory in order of names. Names that no tree can hold (the marker directory) are
+    /// left out.
     ///
     /// # Errors
     /// [`FilesError`]; `NotFound` also if it is no directory.
@@ -319,7 +325,8 @@ pub trait Files: Send + Sync {
     /// [`FilesError`] of the system call.
     fn stage_link(&self, key: &StageKey, target: &[u8]) -> Result<()>;
 
-    /// Writes a range of a staged file, making the file if it is not there; what lies between is a hole.
+    /// Writes a range of a staged file, making the file if it is not there; what lies between is a
+    /// hole.
     ///
     /// # Errors
     /// [`FilesError`] of the system call.
@@ -343,13 +350,15 @@ pub trait Files: Send + Sync {
     /// [`FilesError`]; none of them may be relied on then.
     fn sync_staged(&self, keys: &[StageKey]) -> Result<()>;
 
-    /// Makes renames, creations and removals in these directories durable. One that is gone is passed over.
+    /// Makes renames, creations and removals in these directories durable. One that is gone is
+    /// passed over.
     ///
     /// # Errors
     /// [`FilesError`]; none of them may be relied on then.
     fn sync_dirs(&self, dirs: &[RelPath]) -> Result<()>;
 
-    /// Renames a file, link or directory. Directories on the way must exist, but for trash places, where they are made.
+    /// Renames a file, link or directory. Directories on the way must exist, but for trash places,
+    /// where they are made.
     ///
     /// # Errors
     /// [`FilesError`]; nothing has changed then.

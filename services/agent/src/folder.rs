@@ -1,10 +1,12 @@
-//! One synced folder: drives the engine, carries out what it decides on disk and state, and hands out what needs a network.
+//! One synced folder: drives the engine, carries out what it decides on disk and state, and hands
+//! out what needs a network.
 //!
-//! Guarantees: everything local (scan, compare, apply) runs inside [`Folder::handle`], one after the other, so each step
-//! sees the outcome of the one before; the state says at every moment what is safe where. The same code runs in the agent
-//! and in the simulator.
+//! Guarantees: everything local (scan, compare, apply) runs inside [`Folder::handle`], one after
+//! the other, so each step sees the outcome of the one before; the state says at every moment what
+//! is safe where. The same code runs in the agent and in the simulator.
 //! Does not: talk, wait, read clocks or start threads (scan and apply do, for their own work).
-//! Place: `run.rs` owns one per folder on its sync thread; `core::engine` decides, `scan` and `apply` do.
+//! Place: `run.rs` owns one per folder on its sync thread; `core::engine` decides, `scan` and
+//! `apply` do.
 
 mod compare;
 mod head;

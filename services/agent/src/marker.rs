@@ -1,8 +1,9 @@
-//! The marker: `.fsync/config.json` inside a synced folder, which says what the folder is and where its state lives.
+//! The marker: `.fsync/config.json` inside a synced folder, which says what the folder is and where
+//! its state lives.
 //!
-//! Guarantees: one agent per folder and one folder per state directory, by locks that end with the process; a folder
-//! inside another synced folder, or around one, is refused before anything is written; a copied or moved folder is told
-//! from the original. Does not: look at the user's files.
+//! Guarantees: one agent per folder and one folder per state directory, by locks that end with the
+//! process; a folder inside another synced folder, or around one, is refused before anything is
+//! written; a copied or moved folder is told from the original. Does not: look at the user's files.
 //! Place: `sync` opens a folder here first; every other verb finds its folder here.
 //!
 //! ```text
@@ -86,7 +87,8 @@ impl Config {
 }
 
 impl Claim {
-    /// Opens a folder for syncing: checks every rule, makes the marker if there is none, takes both locks.
+    /// Opens a folder for syncing: checks every rule, makes the marker if there is none, takes both
+    /// locks.
     ///
     /// # Errors
     /// [`MarkerError`]; nothing was changed unless it names a write that failed.
@@ -219,7 +221,8 @@ fn own_state_dir(dir: &Path, wished: &Path, folder: &str) -> Result<PathBuf, Mar
         path: wished.to_owned(),
         source,
     };
-    // Looked at before it is made, so that a refusal leaves nothing behind: the nearest part that exists tells.
+    // Looked at before it is made, so that a refusal leaves nothing behind: the nearest part that
+    // exists tells.
     let wished = std::path::absolute(wished).map_err(io)?;
     let existing = wished.ancestors().find_map(|p| {
         let real = fs::canonicalize(p).ok()?;

@@ -1,7 +1,8 @@
 //! What a running `sync` tells the person or program in front of it.
 //!
-//! Guarantees: reporting never blocks the sync on the terminal's width or speed beyond one write; plain and JSON lines
-//! about one stage come once a second at most. Does not: decide anything; the driver only calls [`Progress::report`].
+//! Guarantees: reporting never blocks the sync on the terminal's width or speed beyond one write;
+//! plain and JSON lines about one stage come once a second at most. Does not: decide anything; the
+//! driver only calls [`Progress::report`].
 
 mod bars;
 mod latest;

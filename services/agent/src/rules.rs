@@ -1,7 +1,9 @@
-//! Which paths are ignored: nested `.fsyncignore` files with the semantics of `.gitignore`, over a short default list.
+//! Which paths are ignored: nested `.fsyncignore` files with the semantics of `.gitignore`, over a
+//! short default list.
 //!
-//! Guarantees: the rule file nearest to a path decides, the last matching line in it; what is below an ignored directory
-//! is ignored; a conflict copy is never ignored. `!.git` in a rule file brings `.git` in.
+//! Guarantees: the rule file nearest to a path decides, the last matching line in it; what is below
+//! an ignored directory is ignored; a conflict copy is never ignored. `!.git` in a rule file brings
+//! `.git` in.
 //! Does not: ignore anything else of its own accord (SQLite journals are synced).
 
 use std::ffi::OsStr;
@@ -65,7 +67,8 @@ impl Rules {
         rules
     }
 
-    /// Returns the rules inside `dir`, whose parent has these; reads the rule file in it, if there is one.
+    /// Returns the rules inside `dir`, whose parent has these; reads the rule file in it, if there
+    /// is one.
     #[must_use]
     pub fn enter(&self, files: &dyn Files, dir: &RelPath) -> Self {
         let Ok(name) = Name::new(RULE_FILE.as_bytes()) else {

@@ -6,8 +6,9 @@
 //!   control --/        `Folder` lives here   \--> control (answers), progress
 //! ```
 //!
-//! Guarantees: the folder is touched by the sync thread alone; when it ends, all that was done is durable and everything
-//! that fed it ends too. Work in flight on the network is dropped: it is done again at the next start.
+//! Guarantees: the folder is touched by the sync thread alone; when it ends, all that was done is
+//! durable and everything that fed it ends too. Work in flight on the network is dropped: it is
+//! done again at the next start.
 //! Place: `commands/sync.rs`, the demo and the tests call [`run`].
 
 mod control;
@@ -42,7 +43,8 @@ use crate::state::{State, StateError};
 use crate::watch::{Watch, WatchError};
 use driver::Driver;
 
-/// Events that may wait for the sync thread; what feeds it waits beyond that (the watcher gathers meanwhile).
+/// Events that may wait for the sync thread; what feeds it waits beyond that (the watcher gathers
+/// meanwhile).
 const EVENTS: usize = 256;
 /// Requests of verbs that may wait.
 const COMMANDS: usize = 16;
@@ -77,7 +79,8 @@ pub enum Outcome {
     InStep,
     /// It was told to stop.
     Stopped,
-    /// Holds wait for the user (only with `is_once`); says which, and the commands that release them.
+    /// Holds wait for the user (only with `is_once`); says which, and the commands that release
+    /// them.
     Held(String),
     /// The server could not be reached (only with `is_once`); says why.
     Unreachable(String),

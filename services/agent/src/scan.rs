@@ -1,17 +1,20 @@
 //! The scan: what on disk differs from the index becomes edits of the working tree.
 //!
-//! Guarantees: an unchanged file is never read. A delete is inferred only from knowledge: the path has a row, no
-//! exception, and is gone. What cannot be read, is ignored or is no file keeps what the synced tree has. A file that
-//! changes while it is read keeps its old entry and is reported busy. A renamed directory is re-keyed, its files are
-//! looked at but not read. When an exception ends, its path leaves the synced tree in the same transaction, so that it
-//! is merged without an ancestor.
+//! Guarantees: an unchanged file is never read. A delete is inferred only from knowledge: the path
+//! has a row, no exception, and is gone. What cannot be read, is ignored or is no file keeps what
+//! the synced tree has. A file that changes while it is read keeps its old entry and is reported
+//! busy. A renamed directory is re-keyed, its files are looked at but not read. When an exception
+//! ends, its path leaves the synced tree in the same transaction, so that it is merged without an
+//! ancestor.
 //! Does not: publish anything, or judge deletes (the driver holds them).
-//! Place: the sync thread calls [`scan`]; threads list and hash, the calling thread alone writes the state.
+//! Place: the sync thread calls [`scan`]; threads list and hash, the calling thread alone writes
+//! the state.
 //!
 //! ```text
 //! jobs (directories, names, files to hash) -> workers -> bounded channel -> recorder: rows, edits, nodes
 //! ```
-//! Until a scan has returned, the working tree in the state may be half of it: publish only what a scan returned.
+//! Until a scan has returned, the working tree in the state may be half of it: publish only what a
+//! scan returned.
 
 mod hash;
 mod record;
@@ -30,7 +33,8 @@ use crate::state::{Durability, Roots, State, StateError, key};
 pub use hash::{Hashed, hash_file, hash_link};
 pub(crate) use visit::is_only_excepted;
 
-/// A root that lost all of more than this many files is taken for an unmounted or emptied one, not for deletes.
+/// A root that lost all of more than this many files is taken for an unmounted or emptied one, not
+/// for deletes.
 const EMPTIED_FILES: u64 = 20;
 
 /// What to look at.

@@ -1,8 +1,9 @@
 //! What the agent remembers of one folder: an embedded database outside the folder.
 //!
-//! Guarantees: [`State::update`] is atomic; a [`Durability::Durable`] one has also made every earlier lazy one durable
-//! when it returns. A corrupt file is moved aside, never read around: all but pending changes can be rebuilt from disk
-//! and head. Memory is bounded: a database cache of 8 MiB and decoded nodes of at most 2 MiB.
+//! Guarantees: [`State::update`] is atomic; a [`Durability::Durable`] one has also made every
+//! earlier lazy one durable when it returns. A corrupt file is moved aside, never read around: all
+//! but pending changes can be rebuilt from disk and head. Memory is bounded: a database cache of 8
+//! MiB and decoded nodes of at most 2 MiB.
 //! Does not: touch the folder.
 //! Place: the sync thread owns it; `scan`, `apply`, `trash` and the folder driver write through it.
 //!
@@ -245,8 +246,8 @@ impl State {
         Ok(state)
     }
 
-    /// Runs `change` in one transaction: all of it holds, or on an error nothing of it. One that changes nothing costs
-    /// no commit.
+    /// Runs `change` in one transaction: all of it holds, or on an error nothing of it. One that
+    /// changes nothing costs no commit.
     ///
     /// # Errors
     /// What `change` returns, or a [`StateError`] of the database.

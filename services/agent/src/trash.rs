@@ -1,7 +1,8 @@
 //! The trash: what apply took away, kept for a while, looked at again before it goes.
 //!
-//! Guarantees: nothing is removed for good that was written to after it went to the trash; such a late writer's content
-//! becomes a conflict copy in the folder. Nothing outside the trash is removed.
+//! Guarantees: nothing is removed for good that was written to after it went to the trash; such a
+//! late writer's content becomes a conflict copy in the folder. Nothing outside the trash is
+//! removed.
 //! Does not: decide how long things are kept, or when it is looked through.
 //! Place: `apply` fills it; `run/trash.rs` sweeps it.
 
@@ -105,8 +106,9 @@ impl std::fmt::Debug for Sweep<'_> {
 }
 
 impl Sweep<'_> {
-    /// Sweeps until the end or until `is_stopped`; returns how many files and links were removed for good. Tells each
-    /// rescue. A slot that cannot be worked on is logged and left to the next sweep.
+    /// Sweeps until the end or until `is_stopped`; returns how many files and links were removed
+    /// for good. Tells each rescue. A slot that cannot be worked on is logged and left to the next
+    /// sweep.
     ///
     /// # Errors
     /// [`TrashError`] if the trash cannot be listed.
@@ -163,8 +165,9 @@ impl Sweep<'_> {
         Ok(removed)
     }
 
-    /// Moves a late writer's file beside where it stood, under a name of a conflict copy; the watcher sees it there.
-    /// `None` while it is being written: it stays in the trash until the next sweep.
+    /// Moves a late writer's file beside where it stood, under a name of a conflict copy; the
+    /// watcher sees it there. `None` while it is being written: it stays in the trash until the
+    /// next sweep.
     fn rescue(&self, item: &TrashItem) -> Result<Option<RelPath>, TrashError> {
         let from = Place::Trash(item.slot, &item.path);
         let Some((dir, name)) = item.path.split_last() else {
@@ -198,7 +201,8 @@ impl Sweep<'_> {
 /// Puts something back into the tree, where nothing may stand.
 ///
 /// # Errors
-/// [`TrashError`]; [`Problem::Exists`] if the path is taken, [`Problem::NotFound`] if its directory is missing.
+/// [`TrashError`]; [`Problem::Exists`] if the path is taken, [`Problem::NotFound`] if its directory
+/// is missing.
 pub fn restore(
     files: &dyn Files,
     state: &State,

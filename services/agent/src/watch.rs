@@ -1,15 +1,17 @@
 //! The watcher: what the system says of changes in the folder, as changes of paths.
 //!
-//! Guarantees: a new directory is watched before it is reported, so that nothing made in it meanwhile is missed; lost
-//! events are reported as an overflow, never passed over; the agent's own `.fsync` is not watched. Nothing is polled,
-//! unless the system's limit of watches is reached: then the whole folder is looked at every [`POLL`].
+//! Guarantees: a new directory is watched before it is reported, so that nothing made in it
+//! meanwhile is missed; lost events are reported as an overflow, never passed over; the agent's own
+//! `.fsync` is not watched. Nothing is polled, unless the system's limit of watches is reached:
+//! then the whole folder is looked at every [`POLL`].
 //! Does not: look at contents, or know what is ignored.
 //!
 //! ```text
 //! notify's thread -> bounded channel (full: overflow) -> the watch thread -> batches (full: waits, gathers)
 //! ```
-//! The watch thread starts with [`Watch::start`] and ends when the [`Watch`] is dropped or nobody takes batches. Events
-//! in flight are lost then: the next start scans. The only file that names notify.
+//! The watch thread starts with [`Watch::start`] and ends when the [`Watch`] is dropped or nobody
+//! takes batches. Events in flight are lost then: the next start scans. The only file that names
+//! notify.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -77,10 +79,12 @@ enum Raw {
 }
 
 impl Watch {
-    /// Watches the folder at `root`, all below it included, and gives batches of changes to `changes`.
+    /// Watches the folder at `root`, all below it included, and gives batches of changes to
+    /// `changes`.
     ///
     /// # Errors
-    /// [`WatchError::Refused`]. Too few watches are no error: they are logged, and the folder is scanned every [`POLL`].
+    /// [`WatchError::Refused`]. Too few watches are no error: they are logged, and the folder is
+    /// scanned every [`POLL`].
     pub fn start(root: &Path, changes: Sender<FolderInput>) -> Result<Self, WatchError> {
         let (wake, raw) = sync_channel(RAW_EVENTS);
         let lost = Arc::new(AtomicBool::new(false));
@@ -146,7 +150,8 @@ fn start_notify(
     lost: Arc<AtomicBool>,
 ) -> Result<RecommendedWatcher, WatchError> {
     let marker = root.join(MARKER_DIR);
-    // Runs on notify's thread, which the watch thread waits for when it adds a watch: it must never wait itself.
+    // Runs on notify's thread, which the watch thread waits for when it adds a watch: it must never
+    // wait itself.
     let handler = move |event: notify::Result<Event>| {
         let raw = match event {
             Ok(event) if !is_of_interest(&event, &marker) => return,
@@ -194,7 +199,8 @@ struct Thread {
 struct Gathered {
     changes: BTreeMap<RelPath, ChangeKind>,
     is_overflow: bool,
-    /// Renames of which only the first half came, by the system's number. Told of alone, it would be a delete.
+    /// Renames of which only the first half came, by the system's number. Told of alone, it would
+    /// be a delete.
     halves: BTreeSet<usize>,
 }
 
@@ -326,7 +332,8 @@ impl Thread {
         }
     }
 
-    /// notify watches a new directory only after it told of it: what is made in between would be missed.
+    /// notify watches a new directory only after it told of it: what is made in between would be
+    /// missed.
     fn appeared(&mut self, path: &Path, gathered: &mut Gathered) -> ChangeKind {
         match watch_below(&mut self.watcher, path) {
             Err(WatchError::Refused { source, .. }) => match source.kind {

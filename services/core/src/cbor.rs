@@ -1,4 +1,5 @@
-//! Canonical deterministic CBOR (RFC 8949 section 4.2.1): shortest integers, definite lengths, one encoding per value.
+//! Canonical deterministic CBOR (RFC 8949 section 4.2.1): shortest integers, definite lengths, one
+//! encoding per value.
 //!
 //! Guarantees: [`decode`] accepts bytes only if the value encodes to exactly those bytes again.
 //! Used by nodes and revisions; every shape is documented where it is encoded.
@@ -54,7 +55,8 @@ pub fn encode(write: impl FnOnce(&mut Writer) -> WriteResult) -> Vec<u8> {
     }
 }
 
-/// Decodes by `read` and checks that all bytes were used and that `encode` gives the same bytes again.
+/// Decodes by `read` and checks that all bytes were used and that `encode` gives the same bytes
+/// again.
 ///
 /// # Errors
 /// [`DecodeError`] naming `what`.

@@ -1,7 +1,8 @@
 //! What one tree needs that another does not have: the objects of a push.
 //!
-//! Guarantees: costs the change; a renamed directory costs the directories on its way, because the renames are carried
-//! out on the old tree first. May name an object that the old tree holds at some other path: sending it is waste, not harm.
+//! Guarantees: costs the change; a renamed directory costs the directories on its way, because the
+//! renames are carried out on the old tree first. May name an object that the old tree holds at
+//! some other path: sending it is waste, not harm.
 
 use std::collections::{BTreeSet, HashSet};
 

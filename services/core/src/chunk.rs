@@ -1,9 +1,9 @@
 //! How a file's bytes become chunks and holes.
 //!
-//! Guarantees: the runs depend on the bytes alone, not on how they were read, on sparseness or on the platform.
-//! A file of up to 64 KiB is one chunk. In larger ones every run of zeros of at least 1 MiB, measured in blocks of
-//! 64 KiB aligned to the file's start, is a hole; what lies between holes is cut by FastCDC (Xia et al., USENIX ATC
-//! 2016; 2020 variant, normalisation level 1).
+//! Guarantees: the runs depend on the bytes alone, not on how they were read, on sparseness or on
+//! the platform. A file of up to 64 KiB is one chunk. In larger ones every run of zeros of at least
+//! 1 MiB, measured in blocks of 64 KiB aligned to the file's start, is a hole; what lies between
+//! holes is cut by FastCDC (Xia et al., USENIX ATC 2016; 2020 variant, normalisation level 1).
 //! Does not: read files; the caller pushes their bytes in order.
 
 use fastcdc::v2020::FastCDC;

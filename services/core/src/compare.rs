@@ -1,8 +1,8 @@
 //! What folder and head mean for one another: the agent's merge and its plan, in one pure function.
 //!
-//! The synced tree is the only reference for "ours against base": what differs from it on disk is the user's edit, what
-//! differs from it in the head is somebody else's. Excepted paths are masked: to the merge they look unchanged, to the
-//! plan they do not exist.
+//! The synced tree is the only reference for "ours against base": what differs from it on disk is
+//! the user's edit, what differs from it in the head is somebody else's. Excepted paths are masked:
+//! to the merge they look unchanged, to the plan they do not exist.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,8 @@ pub struct Comparison {
     pub target: ObjectId,
     /// The folder's root with excepted paths as the synced tree has them.
     pub masked: ObjectId,
-    /// The paths that were masked: the excepted ones, and files that stand where the way to an excepted one was.
+    /// The paths that were masked: the excepted ones, and files that stand where the way to an
+    /// excepted one was.
     pub masks: Skip,
     /// Nodes made on the way.
     pub new: NewNodes,
@@ -115,9 +116,9 @@ pub fn compare(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Comparison, Nodes
     })
 }
 
-/// Plans what can be done before the next push: no step takes an edit off its path that the service does not have, or
-/// puts something that the head does not say. So every step turns what the synced tree has into what the head has, and
-/// whatever ends it half way, an edit is still seen as one.
+/// Plans what can be done before the next push: no step takes an edit off its path that the service
+/// does not have, or puts something that the head does not say. So every step turns what the synced
+/// tree has into what the head has, and whatever ends it half way, an edit is still seen as one.
 fn safe_steps(
     nodes: &Overlay<'_>,
     sides: &Sides<'_>,
@@ -171,8 +172,8 @@ fn removed(steps: &[Step]) -> impl Iterator<Item = RelPath> {
     steps.iter().filter_map(path)
 }
 
-/// Returns the paths to mask: the excepted ones, and in place of one below a path where the folder has a file or link
-/// by now that path itself. It cannot be synced before the exception ends.
+/// Returns the paths to mask: the excepted ones, and in place of one below a path where the folder
+/// has a file or link by now that path itself. It cannot be synced before the exception ends.
 fn masks(nodes: &dyn Nodes, sides: &Sides<'_>) -> Result<Skip, NodesError> {
     let mut masks = Skip::new();
     for path in sides.exceptions.keys() {

@@ -1,8 +1,8 @@
 //! The names of conflict copies.
 //!
-//! `stem (conflicted copy AGENT 2026-01-31 235959Z).ext`, with agent and time of the losing revision; a second content
-//! under the same name gets the first hex digits of its content id. Names depend on their arguments alone, so every
-//! agent and every replica finds the same ones.
+//! `stem (conflicted copy AGENT 2026-01-31 235959Z).ext`, with agent and time of the losing
+//! revision; a second content under the same name gets the first hex digits of its content id.
+//! Names depend on their arguments alone, so every agent and every replica finds the same ones.
 
 use crate::id::ObjectId;
 use crate::label::AgentName;
@@ -19,7 +19,8 @@ pub fn is_conflict_copy(name: &Name) -> bool {
     name.as_bytes().windows(mark.len()).any(|w| w == mark)
 }
 
-/// Returns the names to try for a losing version, in order; the last one holds its whole content id.
+/// Returns the names to try for a losing version, in order; the last one holds its whole content
+/// id.
 pub fn candidates<'a>(
     name: &'a Name,
     author: &AgentName,
@@ -72,8 +73,8 @@ fn cut(stem: &[u8], room: usize) -> &[u8] {
     &stem[..end]
 }
 
-/// Formats as `2026-01-31 235959Z`, UTC. Source of the calendar arithmetic: Howard Hinnant, "chrono-Compatible
-/// Low-Level Date Algorithms", `civil_from_days`.
+/// Formats as `2026-01-31 235959Z`, UTC. Source of the calendar arithmetic: Howard Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
 pub fn format_time(time: Timestamp) -> String {
     let seconds = time.0 / 1000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);

@@ -1,7 +1,8 @@
 //! The agent's sync engine for one tree: a state machine without I/O.
 //!
-//! `handle(Input, now) -> Vec<Effect>`: the driver carries out effects and reports back by inputs. At most one [`Effect`]
-//! that changes folder, state or service is under way at any time, so every decision sees the outcome of the one before.
+//! `handle(Input, now) -> Vec<Effect>`: the driver carries out effects and reports back by inputs.
+//! At most one [`Effect`] that changes folder, state or service is under way at any time, so every
+//! decision sees the outcome of the one before.
 //!
 //! ```text
 //!   changes -> Scan -> Compare -+-> Fetch nodes -> Compare ...
@@ -10,10 +11,11 @@
 //!                               +-> in step
 //! ```
 //!
-//! Guarantees: an unsent revision is settled before anything else is pushed; nothing is applied that was not compared with
-//! the folder as last scanned; a wake-up is only a reason to look, the head's ref decides.
-//! Does not: read folders, merge, or talk; the driver does, with core's pure functions. Retries are bounded by back-off
-//! only: the engine never gives up.
+//! Guarantees: an unsent revision is settled before anything else is pushed; nothing is applied
+//! that was not compared with the folder as last scanned; a wake-up is only a reason to look, the
+//! head's ref decides.
+//! Does not: read folders, merge, or talk; the driver does, with core's pure functions. Retries are
+//! bounded by back-off only: the engine never gives up.
 
 pub mod changes;
 pub mod deletes;
@@ -76,7 +78,8 @@ pub enum Input {
     },
     /// The unsent revision cannot be completed any more: it was dropped.
     PushDropped,
-    /// The revision could not be made as compared: these paths changed, scan them. Nothing was sent, or it was refused.
+    /// The revision could not be made as compared: these paths changed, scan them. Nothing was
+    /// sent, or it was refused.
     PushImpossible {
         /// Paths to scan.
         stale: Vec<RelPath>,
@@ -303,7 +306,8 @@ impl Engine {
             Input::Applied { stale } => {
                 self.applied_last = true;
                 self.pace_stale(!stale.is_empty(), now);
-                // At once, whatever window the path waits in: until it is scanned the same step would fail again and again.
+                // At once, whatever window the path waits in: until it is scanned the same step
+                // would fail again and again.
                 self.look_at(stale, now);
                 self.done();
             }
@@ -330,8 +334,9 @@ impl Engine {
             .for_each(|path| self.changes.stale(path, now));
     }
 
-    /// What finds the folder changed again and again waits longer and longer, as for a file that is written all the time;
-    /// once does not count: a program saves beside a file and renames over it.
+    /// What finds the folder changed again and again waits longer and longer, as for a file that is
+    /// written all the time; once does not count: a program saves beside a file and renames over
+    /// it.
     fn pace_stale(&mut self, is_stale: bool, now: Moment) {
         self.stale_rounds = if is_stale { self.stale_rounds + 1 } else { 0 };
         if let Some(more) = self.stale_rounds.checked_sub(STALE_FREE) {
@@ -359,12 +364,14 @@ impl Engine {
         effects.push(Effect::Subscribe);
     }
 
-    /// Believes a head if it is the connection's first one, of another epoch, or later in the same one.
+    /// Believes a head if it is the connection's first one, of another epoch, or later in the same
+    /// one.
     fn observe(&mut self, head: Option<Head>, is_answer: bool) {
         let is_news = match (self.head.flatten(), head) {
             (Some(old), Some(new)) => old.epoch != new.epoch || old.seq < new.seq,
             (None, new) => self.head.is_none() || new.is_some(),
-            // On one connection a tree that had a head has one: the answer is older than what came meanwhile.
+            // On one connection a tree that had a head has one: the answer is older than what came
+            // meanwhile.
             (Some(_), None) => false,
         };
         if is_news {

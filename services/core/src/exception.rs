@@ -1,7 +1,9 @@
-//! Exceptions: paths that the synced tree knows not to be on this disk as the head has them, and why.
+//! Exceptions: paths that the synced tree knows not to be on this disk as the head has them, and
+//! why.
 //!
-//! An excepted path (and all below it) is carried into the agent's revisions with the head's entry and is left alone by
-//! apply: unknown is untouched. When an exception ends, the path is merged without an ancestor.
+//! An excepted path (and all below it) is carried into the agent's revisions with the head's entry
+//! and is left alone by apply: unknown is untouched. When an exception ends, the path is merged
+//! without an ancestor.
 
 use serde::{Deserialize, Serialize};
 

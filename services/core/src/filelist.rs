@@ -1,7 +1,7 @@
 //! File lists: the runs of a large file as nodes, split where the content says so.
 //!
-//! Guarantees: equal runs give equal ids; inserting bytes at the front of a file changes the nodes around the
-//! insertion only.
+//! Guarantees: equal runs give equal ids; inserting bytes at the front of a file changes the nodes
+//! around the insertion only.
 
 use crate::id::{ObjectId, ObjectKind};
 use crate::limits;
@@ -80,7 +80,8 @@ fn group(height: u8, children: &[(ObjectId, u64)], out: &mut NewNodes) -> (Objec
 /// Returns the runs of a file; for a file of one chunk that chunk.
 ///
 /// # Errors
-/// [`NodesError::Missing`] with the parts not at hand; `Invalid` if the runs do not add up to `size`.
+/// [`NodesError::Missing`] with the parts not at hand; `Invalid` if the runs do not add up to
+/// `size`.
 pub fn read_file(nodes: &dyn Nodes, content: &Content, size: u64) -> Result<Vec<Run>, NodesError> {
     let id = match content {
         Content::Chunk(id) => {

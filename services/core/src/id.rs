@@ -1,7 +1,7 @@
 //! Ids: BLAKE3-256 in derive-key mode, one key context per kind of thing.
 //!
-//! Guarantees: ids of different kinds never collide for the same bytes, so a user's file can never pose
-//! as a node; an id in text is always 64 lower-case hex digits.
+//! Guarantees: ids of different kinds never collide for the same bytes, so a user's file can never
+//! pose as a node; an id in text is always 64 lower-case hex digits.
 //! Does not: say whether an object exists anywhere.
 
 use std::fmt;

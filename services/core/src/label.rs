@@ -1,7 +1,8 @@
-//! Names of trees, tenants and agents: short ASCII labels that are safe in URLs, keys and file names.
+//! Names of trees, tenants and agents: short ASCII labels that are safe in URLs, keys and file
+//! names.
 //!
-//! Guarantees: 1 to 64 bytes of `a-z A-Z 0-9 . _ -`, the first one a letter or digit. A [`TreeKey`] is always
-//! tenant and tree; a tree named without a tenant belongs to tenant `default`.
+//! Guarantees: 1 to 64 bytes of `a-z A-Z 0-9 . _ -`, the first one a letter or digit. A [`TreeKey`]
+//! is always tenant and tree; a tree named without a tenant belongs to tenant `default`.
 
 use std::fmt;
 use std::str::FromStr;

@@ -53,11 +53,13 @@ pub const FRAME_BYTES: usize = 64 * 1024;
 pub const SOCKET_TREES: usize = 256;
 /// Most object ids in one `want`: a quarter of a frame.
 pub const WANT_OBJECTS: usize = 256;
-/// Shortest time between two `want`s of one tree, in milliseconds: what was asked for must have time to arrive.
+/// Shortest time between two `want`s of one tree, in milliseconds: what was asked for must have
+/// time to arrive.
 pub const WANT_MS: u64 = 3_000;
 /// Most sockets of one tree that are told of one another's presence: bounds what one change costs.
 pub const PRESENCE_SOCKETS: usize = 64;
-/// Shortest time between two `presence`s of one socket and tree, in milliseconds; the last of several is told.
+/// Shortest time between two `presence`s of one socket and tree, in milliseconds; the last of
+/// several is told.
 pub const PRESENCE_MS: u64 = 500;
 /// Largest JSON body of the HTTP control requests, in bytes.
 pub const JSON_BYTES: usize = 2 * 1024 * 1024;

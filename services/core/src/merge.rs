@@ -1,15 +1,17 @@
 //! The three-way merge of trees: a pure function of base, ours and theirs.
 //!
-//! Guarantees: every content of either side that the other did not replace or delete knowingly is in the result; the
-//! same arguments give the same root and the same conflict names everywhere. `ours` (the head) keeps a disputed path,
-//! `theirs` becomes a conflict copy; an edit beats a delete; a directory keeps its path against a file; equal contents
-//! never conflict. Without a base nothing counts as deleted.
+//! Guarantees: every content of either side that the other did not replace or delete knowingly is
+//! in the result; the same arguments give the same root and the same conflict names everywhere.
+//! `ours` (the head) keeps a disputed path, `theirs` becomes a conflict copy; an edit beats a
+//! delete; a directory keeps its path against a file; equal contents never conflict. Without a base
+//! nothing counts as deleted.
 //!
-//! Renames come first: each valid move hint of one side is carried out on the base and on the other side, so that what
-//! follows compares by path alone. A hint that does not fit is dropped: the rename is then a delete and a creation.
+//! Renames come first: each valid move hint of one side is carried out on the base and on the other
+//! side, so that what follows compares by path alone. A hint that does not fit is dropped: the
+//! rename is then a delete and a creation.
 //!
-//! Does not: know ignore rules, platforms or clocks. The replica merges head and incoming revision with it, the agent
-//! head and folder.
+//! Does not: know ignore rules, platforms or clocks. The replica merges head and incoming revision
+//! with it, the agent head and folder.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +24,8 @@ use crate::path::{Name, RelPath};
 use crate::revision::{MoveHint, Timestamp};
 use crate::tree::{self, Edits, Entries};
 
-/// A rename may lead to where another one has to go first: so often those that did not fit are tried again.
+/// A rename may lead to where another one has to go first: so often those that did not fit are
+/// tried again.
 const RENAME_ROUNDS: usize = 8;
 
 /// One side of a merge.
@@ -187,7 +190,8 @@ impl Roots {
         gather.finish()
     }
 
-    /// Carries out one hint of ours (or theirs) on the base and, unless both sides made it, on the other side.
+    /// Carries out one hint of ours (or theirs) on the base and, unless both sides made it, on the
+    /// other side.
     fn rename_one(
         &mut self,
         overlay: &mut Overlay<'_>,
@@ -276,8 +280,8 @@ fn follow(done: &[MoveHint], path: &RelPath) -> RelPath {
     })
 }
 
-/// Returns whether the directory that a rename leads into still stands on the other side, if the base has it.
-/// Otherwise two renames cross, and carrying out both would tie a knot.
+/// Returns whether the directory that a rename leads into still stands on the other side, if the
+/// base has it. Otherwise two renames cross, and carrying out both would tie a knot.
 fn is_parent_kept(
     overlay: &Overlay<'_>,
     (base, other): (&ObjectId, &ObjectId),
@@ -297,7 +301,8 @@ fn is_parent_kept(
     })
 }
 
-/// Returns whether no file or link stands where a directory on the way to `path` would have to be made.
+/// Returns whether no file or link stands where a directory on the way to `path` would have to be
+/// made.
 fn is_way_free(overlay: &Overlay<'_>, root: &ObjectId, path: &RelPath) -> Result<bool, NodesError> {
     let mut at = Some(path.clone());
     while let Some(path) = at {
@@ -446,7 +451,8 @@ impl Merge<'_> {
         let names: Vec<Name> =
             conflict::candidates(name, &side.author, side.time, &entry.id()).collect();
         let is_free = |copy: &&Name| merged.get(*copy).is_none_or(|there| there.is_same(&entry));
-        // The last candidate holds the whole content id: whatever stands there stands for this content.
+        // The last candidate holds the whole content id: whatever stands there stands for this
+        // content.
         let Some(copy) = names.iter().find(is_free).or(names.last()) else {
             return;
         };

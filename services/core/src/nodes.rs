@@ -1,7 +1,8 @@
 //! Where pure functions find nodes, and where they leave new ones.
 //!
-//! Core never loads: a function that meets an id it cannot find returns [`NodesError::Missing`] with as many ids as
-//! it can name at once; the caller fetches them and calls again. So a walk costs a round trip per level, not per node.
+//! Core never loads: a function that meets an id it cannot find returns [`NodesError::Missing`]
+//! with as many ids as it can name at once; the caller fetches them and calls again. So a walk
+//! costs a round trip per level, not per node.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

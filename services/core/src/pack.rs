@@ -1,9 +1,10 @@
 //! Packs: many objects framed together, for transfer and for storage.
 //!
-//! Shape: `"FSPK" 01`, then records `kind u8 | codec u8 | length u32 LE | id (32) | body`, where kind 0 to 3 is an
-//! object's kind and kind 16 a revision; codec 0 is raw and the only one yet. A stored pack ends with a footer, see
-//! the server's blobs; a transferred one ends with its body.
-//! Guarantees: every record's body was hashed and matches its id; lengths are checked before memory is reserved.
+//! Shape: `"FSPK" 01`, then records `kind u8 | codec u8 | length u32 LE | id (32) | body`, where
+//! kind 0 to 3 is an object's kind and kind 16 a revision; codec 0 is raw and the only one yet. A
+//! stored pack ends with a footer, see the server's blobs; a transferred one ends with its body.
+//! Guarantees: every record's body was hashed and matches its id; lengths are checked before memory
+//! is reserved.
 //! Does not: decode nodes.
 
 use crate::id::{ID_BYTES, ObjectId, ObjectKind, RevisionId};
@@ -92,7 +93,8 @@ impl Object {
 
 /// Bodies of at least this, in bytes, become pieces of their own and are not copied.
 const OWN_PIECE_BYTES: usize = 16 * 1024;
-/// Small records are gathered into pieces of about this, in bytes: blocks that an allocator finds room for.
+/// Small records are gathered into pieces of about this, in bytes: blocks that an allocator finds
+/// room for.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// Writes a pack into memory, in pieces.
@@ -115,7 +117,8 @@ impl PackWriter {
         Self::with_room(PACK_HEADER_BYTES)
     }
 
-    /// Starts an empty pack with room for `bytes` in its first piece, so that it is not copied while it grows.
+    /// Starts an empty pack with room for `bytes` in its first piece, so that it is not copied
+    /// while it grows.
     pub fn with_room(bytes: usize) -> Self {
         let mut last = Vec::with_capacity(bytes.max(PACK_HEADER_BYTES));
         last.extend_from_slice(MAGIC);

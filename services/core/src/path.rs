@@ -1,8 +1,9 @@
 //! Names and paths that are valid by construction.
 //!
-//! Guarantees: a [`Name`] is one component that no file system call can read as anything else (not empty,
-//! no `/`, no NUL, not `.` or `..`, at most 255 bytes, and not the agent's own `.fsync`); a [`RelPath`] is a
-//! sequence of such names below the root. Both hold bytes, not text: Linux names need not be UTF-8.
+//! Guarantees: a [`Name`] is one component that no file system call can read as anything else (not
+//! empty, no `/`, no NUL, not `.` or `..`, at most 255 bytes, and not the agent's own `.fsync`); a
+//! [`RelPath`] is a sequence of such names below the root. Both hold bytes, not text: Linux names
+//! need not be UTF-8.
 //! Does not: touch a disk, know about links, or judge names for other platforms (the agent does).
 
 use std::borrow::Cow;
@@ -10,7 +11,8 @@ use std::fmt;
 
 use crate::limits::{self, LimitError};
 
-/// The agent's own directory at the root of a synced folder; never part of a tree, in any letter case.
+/// The agent's own directory at the root of a synced folder; never part of a tree, in any letter
+/// case.
 pub const MARKER_DIR: &str = ".fsync";
 
 /// Why bytes are not a name or path.

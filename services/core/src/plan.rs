@@ -1,8 +1,10 @@
 //! The planner: which steps turn a folder as it is into the tree as it shall be.
 //!
-//! Guarantees: run in order, the steps never need a path that an earlier one has not freed or made; nothing below an
-//! excepted path is touched; a path where nothing changes has no step. A very long plan is cut: plan again after it.
-//! Does not: touch a disk or load contents. Apply re-checks each step against the disk at the last moment.
+//! Guarantees: run in order, the steps never need a path that an earlier one has not freed or made;
+//! nothing below an excepted path is touched; a path where nothing changes has no step. A very long
+//! plan is cut: plan again after it.
+//! Does not: touch a disk or load contents. Apply re-checks each step against the disk at the last
+//! moment.
 
 use std::collections::BTreeSet;
 
@@ -76,8 +78,8 @@ impl Step {
     }
 }
 
-/// A plan stops making and putting after so many steps: what is left is planned again after the apply. Bounds memory;
-/// removals are never cut short, since mass deletes are judged as a whole.
+/// A plan stops making and putting after so many steps: what is left is planned again after the
+/// apply. Bounds memory; removals are never cut short, since mass deletes are judged as a whole.
 const STEPS_MAX: usize = 20_000;
 
 /// Paths that a plan leaves alone, each with all below it.
@@ -114,8 +116,8 @@ pub fn plan(
     Ok(steps)
 }
 
-/// Plans a rename if the folder still has the source, the target is free and the tree wants it so; directories that the
-/// target needs are made first.
+/// Plans a rename if the folder still has the source, the target is free and the tree wants it so;
+/// directories that the target needs are made first.
 fn rename(
     overlay: &mut Overlay<'_>,
     (from, to): (&ObjectId, &ObjectId),
@@ -158,7 +160,8 @@ fn rename(
     Ok(Some((steps, moved)))
 }
 
-/// Returns the directories above `path` that are not there, top first; `None` if something else stands on the way.
+/// Returns the directories above `path` that are not there, top first; `None` if something else
+/// stands on the way.
 fn missing_parents(
     overlay: &Overlay<'_>,
     root: &ObjectId,
@@ -235,7 +238,8 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Reads the entries of the parts in which two directories differ; `None` where nodes are missing.
+    /// Reads the entries of the parts in which two directories differ; `None` where nodes are
+    /// missing.
     fn read_changed(
         &mut self,
         from: Option<ObjectId>,
@@ -304,7 +308,8 @@ impl Planner<'_> {
         }
     }
 
-    /// Makes a directory, unless all that it would hold is skipped: such a one may be gone on purpose.
+    /// Makes a directory, unless all that it would hold is skipped: such a one may be gone on
+    /// purpose.
     fn make_dir(
         &mut self,
         path: &RelPath,

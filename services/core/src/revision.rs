@@ -1,9 +1,9 @@
 //! Revisions: one state of a tree, what it was made from and by whom; its hash is the *ref*.
 //!
 //! Shape: `[1, root, [parent, ...], author, time ms, flags, [[from, to], ...]]`, canonical CBOR.
-//! Parents are ordered: for a merge the head first, then the incoming revision.
-//! A move hint says that what stood at `from` in the first parent stands at `to` now; hints speed things up
-//! and redirect edits, they never overwrite, and a wrong one is dropped.
+//! Parents are ordered: for a merge the head first, then the incoming revision. A move hint says
+//! that what stood at `from` in the first parent stands at `to` now; hints speed things up and
+//! redirect edits, they never overwrite, and a wrong one is dropped.
 
 use minicbor::Decoder;
 
@@ -14,7 +14,8 @@ use crate::limits;
 use crate::node::read_id;
 use crate::path::RelPath;
 
-/// Milliseconds since 1970 UTC by the author's clock; for people and conflict names, never for order.
+/// Milliseconds since 1970 UTC by the author's clock; for people and conflict names, never for
+/// order.
 #[derive(
     Debug,
     Clone,

@@ -1,7 +1,7 @@
 //! Where in a tree objects stand, by their ids: what an agent answers a `want` with.
 //!
-//! Guarantees: only what the root reaches is found; costs each directory once, and each file's list;
-//! nodes that are not at hand are passed over.
+//! Guarantees: only what the root reaches is found; costs each directory once, and each file's
+//! list; nodes that are not at hand are passed over.
 //! Does not: read contents. Whoever reads a chunk at its spot verifies it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

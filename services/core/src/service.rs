@@ -1,10 +1,12 @@
-//! The service's logic as state machines: commits, merges, subscriptions, wake-ups; `handle(Input, now) -> Vec<Effect>`.
+//! The service's logic as state machines: commits, merges, subscriptions, wake-ups; `handle(Input,
+//! now) -> Vec<Effect>`.
 //!
-//! Guarantees: durable, then visible, then advertised: a ref leaves [`commit::Commits`] only after the journal said
-//! that the commit is durable. A commit is answered by lineage, however late its retry comes. Merges are completed
-//! here, from nodes alone.
-//! Does not: load, store, send or look at a clock; drivers do (the server over a journal and sockets, the simulator over
-//! [`ledger::Ledger`] and its own network), and hand back what came of it as the next input.
+//! Guarantees: durable, then visible, then advertised: a ref leaves [`commit::Commits`] only after
+//! the journal said that the commit is durable. A commit is answered by lineage, however late its
+//! retry comes. Merges are completed here, from nodes alone.
+//! Does not: load, store, send or look at a clock; drivers do (the server over a journal and
+//! sockets, the simulator over [`ledger::Ledger`] and its own network), and hand back what came of
+//! it as the next input.
 //!
 //! ```text
 //! push ---> commit::Commits --Load--> driver --Loaded--> ... --Commit--> driver --Committed--> Reply, Publish

@@ -1,9 +1,10 @@
-//! Where long lists are cut into nodes: by the items themselves, so that an edit never shifts the cuts.
+//! Where long lists are cut into nodes: by the items themselves, so that an edit never shifts the
+//! cuts.
 //!
-//! Each item has a hash and a weight (an upper bound of its encoded bytes). An item ends its group with a chance
-//! of weight / target, taken from its hash; a group that would pass the maximum is cut before the item. The state
-//! is reset at every cut, so two equal runs of items are cut alike whatever stands before them.
-//! Directory items hash their names only; file items hash their ids.
+//! Each item has a hash and a weight (an upper bound of its encoded bytes). An item ends its group
+//! with a chance of weight / target, taken from its hash; a group that would pass the maximum is
+//! cut before the item. The state is reset at every cut, so two equal runs of items are cut alike
+//! whatever stands before them. Directory items hash their names only; file items hash their ids.
 
 use crate::limits::{NODE_BYTES, NODE_FRAME_BYTES, NODE_TARGET_BYTES};
 

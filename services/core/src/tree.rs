@@ -1,8 +1,8 @@
 //! Directories as values: read, write, look up, edit, walk.
 //!
-//! Guarantees: [`write_dir`] gives equal directories equal ids, whatever edits led to them; [`edit`] costs the
-//! directories on the way to the edited paths, not the tree.
-//! Relies on [`crate::split`] for where large directories are cut.
+//! Guarantees: [`write_dir`] gives equal directories equal ids, whatever edits led to them;
+//! [`edit`] costs the directories on the way to the edited paths, not the tree. Relies on
+//! [`crate::split`] for where large directories are cut.
 
 use std::collections::BTreeMap;
 
@@ -117,7 +117,8 @@ pub fn write_empty(out: &mut NewNodes) -> ObjectId {
 /// Reads all entries of a directory.
 ///
 /// # Errors
-/// [`NodesError::Missing`] with all parts that are not at hand; `Invalid` if the parts do not fit together.
+/// [`NodesError::Missing`] with all parts that are not at hand; `Invalid` if the parts do not fit
+/// together.
 pub fn read_dir(nodes: &dyn Nodes, id: &ObjectId) -> Result<Entries, NodesError> {
     let mut entries = Entries::new();
     let mut gather = Gather::default();
@@ -264,9 +265,11 @@ struct EditNode {
     below: BTreeMap<Name, EditNode>,
 }
 
-/// Returns the root after `edits`: missing directories on the way are made, what stood at a path is replaced.
+/// Returns the root after `edits`: missing directories on the way are made, what stood at a path is
+/// replaced.
 ///
-/// Removing the last entry of a directory leaves it empty. An edit below a path that another edit sets applies on top.
+/// Removing the last entry of a directory leaves it empty. An edit below a path that another edit
+/// sets applies on top.
 ///
 /// # Errors
 /// [`NodesError`] of reading the directories on the way.

@@ -1,7 +1,8 @@
 //! What agents and replicas say to one another: Socket.IO events and the JSON of the HTTP requests.
 //!
-//! Control frames are JSON of at most 64 KiB, with request ids (`id`) of our own instead of Socket.IO acks. Contents
-//! travel as packs ([`crate::pack`]) over HTTP. Every name and path of the surface stands here and nowhere else.
+//! Control frames are JSON of at most 64 KiB, with request ids (`id`) of our own instead of
+//! Socket.IO acks. Contents travel as packs ([`crate::pack`]) over HTTP. Every name and path of the
+//! surface stands here and nowhere else.
 //!
 //! ```text
 //! GET    /v1/version                              Version
@@ -35,9 +36,11 @@ pub const PACK_TYPE: &str = "application/vnd.fsync.pack";
 /// Header of a commit that belongs to an upload session, with the session's id.
 pub const UPLOAD_HEADER: &str = "x-fsync-upload";
 
-/// Header of a delta: the renames between its two revisions, [`crate::revision::encode_moves`] in lower-case hex.
+/// Header of a delta: the renames between its two revisions, [`crate::revision::encode_moves`] in
+/// lower-case hex.
 pub const MOVES_HEADER: &str = "x-fsync-moves";
-/// Longest value of [`MOVES_HEADER`], in bytes; what does not fit is left out, which costs speed, never content.
+/// Longest value of [`MOVES_HEADER`], in bytes; what does not fit is left out, which costs speed,
+/// never content.
 pub const MOVES_HEADER_BYTES: usize = 6 * 1024;
 
 /// Names of Socket.IO events.
@@ -128,7 +131,8 @@ pub struct TreeHead {
     /// Its head; `None` while nothing was ever committed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
-    /// Whether the cursor's base is the head or one of its ancestors; `None` in beacons and without a base.
+    /// Whether the cursor's base is the head or one of its ancestors; `None` in beacons and without
+    /// a base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_known: Option<bool>,
 }
@@ -160,7 +164,8 @@ pub struct RefEvent {
     pub trace: Option<String>,
 }
 
-/// What an agent is doing, for `status` and dashboards. An agent tells of itself, a server of the tree's other agents.
+/// What an agent is doing, for `status` and dashboards. An agent tells of itself, a server of the
+/// tree's other agents.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
     /// The tree.
@@ -341,7 +346,8 @@ pub struct LogAnswer {
     pub items: Vec<LogItem>,
 }
 
-/// Asks which versions a tree once had; sent at first contact for local files that differ from the head.
+/// Asks which versions a tree once had; sent at first contact for local files that differ from the
+/// head.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownRequest {
     /// Path (names joined by `/`, as bytes in lower-case hex) and content id, at most 1,000.

@@ -1,11 +1,13 @@
-//! The whole system on one machine in one process, for newcomers: a server on a free port, two agents, two folders live.
+//! The whole system on one machine in one process, for newcomers: a server on a free port, two
+//! agents, two folders live.
 //!
 //! ```text
 //! DIR/folder-a   DIR/folder-b   the two folders        DIR/.fsync-demo/   what server and agents keep
 //! ```
-//! Guarantees: only folders that the demo made are emptied, and never with `--keep-existing`; Ctrl+C ends agents first,
-//! then the server, and everything that was saved is kept.
-//! Does not: contain any sync code; it starts the same server and agents that the other binaries start.
+//! Guarantees: only folders that the demo made are emptied, and never with `--keep-existing`;
+//! Ctrl+C ends agents first, then the server, and everything that was saved is kept.
+//! Does not: contain any sync code; it starts the same server and agents that the other binaries
+//! start.
 
 mod samples;
 mod service;

@@ -5,7 +5,8 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-/// Fills `dir` with samples that carry `name` in theirs, so that both folders have something to give.
+/// Fills `dir` with samples that carry `name` in theirs, so that both folders have something to
+/// give.
 pub(crate) fn fill(dir: &Path, name: &str) -> io::Result<()> {
     let notes = dir.join("notes").join(name);
     fs::create_dir_all(notes.join("2026"))?;

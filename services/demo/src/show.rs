@@ -50,7 +50,8 @@ impl Progress for Show {
                 ..
             } => {
                 if !self.was_in_step.swap(true, Ordering::AcqRel) {
-                    // There is room for one message per agent; a receiver that is gone has stopped waiting.
+                    // There is room for one message per agent; a receiver that is gone has stopped
+                    // waiting.
                     self.in_step.try_send(()).unwrap_or_default();
                 }
             }

@@ -26,7 +26,8 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Makes the directories; unless `keeps_existing`, empties them first and fills them with samples.
+    /// Makes the directories; unless `keeps_existing`, empties them first and fills them with
+    /// samples.
     pub(crate) fn set(dir: &Path, keeps_existing: bool) -> anyhow::Result<Self> {
         let data = dir.join(DATA);
         fs::create_dir_all(&data).with_context(|| format!("cannot make {}", data.display()))?;
@@ -117,7 +118,8 @@ impl Stage {
     }
 }
 
-/// Returns whether a folder holds something and was never synced: then it is not the demo's to empty. A link is never.
+/// Returns whether a folder holds something and was never synced: then it is not the demo's to
+/// empty. A link is never.
 fn is_foreign(folder: &Path) -> bool {
     if fs::symlink_metadata(folder).is_ok_and(|meta| !meta.is_dir()) {
         return true;

@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 /// How much is logged, and in which shape.
 #[derive(Debug, Clone, Default, Args)]
 pub struct LogArgs {
-    /// What to log to stderr: a level (error, warn, info, debug, trace) or a filter as `info,fsync_server=debug`
+    /// What to log to stderr: a level (error, warn, info, debug, trace) or a filter as
+    /// `info,fsync_server=debug`
     #[arg(
         long,
         env = "FSYNC_LOG",

@@ -1,6 +1,7 @@
 //! Chooses the TLS cryptography of the process: ring, the only provider in the dependency tree.
 
-/// Installs ring as the provider of rustls; every binary calls it first, later calls change nothing.
+/// Installs ring as the provider of rustls; every binary calls it first, later calls change
+/// nothing.
 pub fn install() {
     // An error means that a provider is installed already, which is what we want.
     drop(rustls::crypto::ring::default_provider().install_default());

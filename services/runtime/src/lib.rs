@@ -1,8 +1,10 @@
-//! What every fsync process needs whatever it does: orderly ends, logs, the TLS provider, shared flags.
+//! What every fsync process needs whatever it does: orderly ends, logs, the TLS provider, shared
+//! flags.
 //!
-//! Guarantees: tasks start in [`shutdown`] only, so that every process can end all of them; logs go to stderr only, so
-//! that stdout stays the contract of each binary.
-//! Does not: know anything about trees or sync; `fsync-core` and this package do not know one another.
+//! Guarantees: tasks start in [`shutdown`] only, so that every process can end all of them; logs go
+//! to stderr only, so that stdout stays the contract of each binary.
+//! Does not: know anything about trees or sync; `fsync-core` and this package do not know one
+//! another.
 //! Place: used by server, agent, demo, load test and tests.
 
 pub mod args;

@@ -1,7 +1,8 @@
 //! Starts every task of a process and ends them all: the only place that spawns.
 //!
-//! Guarantees: each task has a name and a span, is counted until it ends, and a panic in it is logged with its name;
-//! [`Shutdown::wait`] returns when all tasks have ended, or names those that have not.
+//! Guarantees: each task has a name and a span, is counted until it ends, and a panic in it is
+//! logged with its name; [`Shutdown::wait`] returns when all tasks have ended, or names those that
+//! have not.
 //! Does not: end a task by force; tasks watch [`Shutdown::token`] and end themselves.
 //!
 //! ```text
@@ -66,7 +67,8 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Makes a part with tasks of its own, which the whole's trigger ends too; wait for it separately.
+    /// Makes a part with tasks of its own, which the whole's trigger ends too; wait for it
+    /// separately.
     #[must_use]
     pub fn child(&self) -> Self {
         Self(Arc::new(Inner {
@@ -152,7 +154,8 @@ impl Shutdown {
         names
     }
 
-    /// Lets the first SIGTERM or SIGINT trigger, and the second end the process at once. Call once, from `main`.
+    /// Lets the first SIGTERM or SIGINT trigger, and the second end the process at once. Call once,
+    /// from `main`.
     ///
     /// # Errors
     /// The system's error if a signal handler cannot be installed.

@@ -1,6 +1,7 @@
 //! Sends what the process logs to stderr, as text or JSON.
 //!
-//! Guarantees: never a byte to stdout; a filter that does not parse is an error at start, not silence later.
+//! Guarantees: never a byte to stdout; a filter that does not parse is an error at start, not
+//! silence later.
 //! Does not: export traces or metrics yet.
 
 use std::io::IsTerminal;
@@ -45,8 +46,8 @@ pub fn init(args: &LogArgs, default_filter: &str) -> Result<(), TelemetryError> 
     init_with(args, default_filter, (std::io::stderr, with_colour))
 }
 
-/// As [`init`], to a writer of the caller's, for instance one that makes room for progress bars; the flag says whether
-/// it takes colours.
+/// As [`init`], to a writer of the caller's, for instance one that makes room for progress bars;
+/// the flag says whether it takes colours.
 ///
 /// # Errors
 /// As [`init`].

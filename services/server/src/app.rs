@@ -1,6 +1,8 @@
-//! Joins the parts: configuration to stores, stores to trees and sockets, all of it to one listener; and its end.
+//! Joins the parts: configuration to stores, stores to trees and sockets, all of it to one
+//! listener; and its end.
 //!
-//! Guarantees: a data directory is used by one server at a time; the drain order stands in [`Server::drain`], once.
+//! Guarantees: a data directory is used by one server at a time; the drain order stands in
+//! [`Server::drain`], once.
 
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
@@ -194,7 +196,8 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Ends the server in order: agents are told, the listener closes, requests in flight end, tasks end, stores close.
+    /// Ends the server in order: agents are told, the listener closes, requests in flight end,
+    /// tasks end, stores close.
     ///
     /// # Errors
     /// [`Unfinished`] names tasks that did not end in time.

@@ -1,9 +1,11 @@
 //! The blob store: packs of objects under `packs/TENANT/XX/PACK` in any `object_store`.
 //!
-//! Shape of a stored pack: a transfer pack (see `fsync_core::pack`; a revision in it is skipped by readers), then the
-//! footer: per object `kind u8 | id (32) | offset u32 LE | bytes u32 LE`, then `count u32 LE | "FSPF" 01`.
-//! Guarantees: [`Blobs::put`] is durable when it returns (the local store syncs files and directories); the footer is the
-//! index's truth, so that a lost journal's object index can be rebuilt; every id in it was verified by whoever put it.
+//! Shape of a stored pack: a transfer pack (see `fsync_core::pack`; a revision in it is skipped by
+//! readers), then the footer: per object `kind u8 | id (32) | offset u32 LE | bytes u32 LE`, then
+//! `count u32 LE | "FSPF" 01`.
+//! Guarantees: [`Blobs::put`] is durable when it returns (the local store syncs files and
+//! directories); the footer is the index's truth, so that a lost journal's object index can be
+//! rebuilt; every id in it was verified by whoever put it.
 //! Does not: verify on read; `store.rs` does.
 //! Place: the only file but `app.rs` that knows `object_store`.
 
@@ -114,7 +116,8 @@ impl Blobs {
         Self(Arc::new(InMemory::new()))
     }
 
-    /// Stores the pieces of a transfer pack, with the places of its objects; durable when it returns.
+    /// Stores the pieces of a transfer pack, with the places of its objects; durable when it
+    /// returns.
     ///
     /// # Errors
     /// [`BlobError`]; nothing counts as stored then.

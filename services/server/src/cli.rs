@@ -46,7 +46,8 @@ pub struct ServerArgs {
         value_name = "HOST:PORT"
     )]
     listen: String,
-    /// Where journal and blobs are kept [default: $XDG_DATA_HOME/fsync-server or ~/.local/share/fsync-server]
+    /// Where journal and blobs are kept [default: $XDG_DATA_HOME/fsync-server or
+    /// ~/.local/share/fsync-server]
     #[arg(long, env = "FSYNC_DATA_DIR", value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
     /// Where contents are kept: file:///path or memory: [default: DATA_DIR/blobs]

@@ -85,7 +85,8 @@ pub enum ConfigError {
 }
 
 impl Config {
-    /// Makes the configuration of a server in memory on a free port of this machine: for tests and demos.
+    /// Makes the configuration of a server in memory on a free port of this machine: for tests and
+    /// demos.
     pub fn memory() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -97,7 +98,8 @@ impl Config {
         }
     }
 
-    /// Makes the configuration of a server that keeps its data in `dir`, on a free port of this machine.
+    /// Makes the configuration of a server that keeps its data in `dir`, on a free port of this
+    /// machine.
     pub fn local(dir: impl Into<PathBuf>) -> Self {
         let data_dir = dir.into();
         Self {

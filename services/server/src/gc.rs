@@ -1,11 +1,14 @@
-//! Garbage collection: contents that no head, no kept revision and no upload session reaches go, after a grace.
+//! Garbage collection: contents that no head, no kept revision and no upload session reaches go,
+//! after a grace.
 //!
-//! Order: expired sessions end; each tree is marked from its kept revisions and loses the marks of what is not live (only if
-//! its head is still the one that was marked); objects that no tree and no session has lose their index rows; packs that
-//! hold nothing live any more, or less than half, are rewritten and doomed; files of doomed packs go after the grace.
-//! Guarantees: nothing younger than the grace goes; if a live node cannot be read, nothing of its tenant is deleted; a
-//! tenant without any tree is left alone, because then the journal may have been lost; a pack from which something was
-//! lost stays until that is here again or not needed any more. Lineage is never dropped.
+//! Order: expired sessions end; each tree is marked from its kept revisions and loses the marks of
+//! what is not live (only if its head is still the one that was marked); objects that no tree and
+//! no session has lose their index rows; packs that hold nothing live any more, or less than half,
+//! are rewritten and doomed; files of doomed packs go after the grace.
+//! Guarantees: nothing younger than the grace goes; if a live node cannot be read, nothing of its
+//! tenant is deleted; a tenant without any tree is left alone, because then the journal may have
+//! been lost; a pack from which something was lost stays until that is here again or not needed any
+//! more. Lineage is never dropped.
 //! Tasks: `gc`, every [`Retention::interval`], ends at shutdown. Also the verb `fsync-server gc`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,7 +126,8 @@ pub async fn run(store: Store, retention: Retention, tasks: Shutdown) {
     }
 }
 
-/// Indexes the packs of tenants whose packs the journal does not know at all: it was lost, or is new.
+/// Indexes the packs of tenants whose packs the journal does not know at all: it was lost, or is
+/// new.
 ///
 /// # Errors
 /// [`ServiceError`] of journal or blob store.
@@ -164,7 +168,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Marks and sweeps one tree; `false` if that could not be done, so that nothing of its tenant may go.
+    /// Marks and sweeps one tree; `false` if that could not be done, so that nothing of its tenant
+    /// may go.
     async fn tree(&self, tree: &TreeKey, collected: &mut Collected) -> Result<bool, ServiceError> {
         let mut mark = Mark::default();
         for id in self.store.journal().pins(tree.clone()).await? {
@@ -276,7 +281,8 @@ impl Run<'_> {
         self.delete(tenant, collected).await
     }
 
-    /// Copies what is still read from a pack into a new one; `false` if something of it cannot be read.
+    /// Copies what is still read from a pack into a new one; `false` if something of it cannot be
+    /// read.
     async fn rewrite(&self, tenant: &TenantName, pack: PackId) -> Result<bool, ServiceError> {
         let journal = self.store.journal();
         let entries = self.store.blobs().footer(tenant, pack).await?;

@@ -1,8 +1,9 @@
 //! The HTTP data plane: one file per verb, paths as `fsync_core::wire` lists them.
 //!
-//! Guarantees: every error is an `ErrorBody`; no body is read before there is room for it ([`gate`]); a tree's name is
-//! valid before anything is looked up.
-//! Place: routes are joined with the Socket.IO layer in `app.rs`; only `http*` and `app.rs` know axum.
+//! Guarantees: every error is an `ErrorBody`; no body is read before there is room for it
+//! ([`gate`]); a tree's name is valid before anything is looked up.
+//! Place: routes are joined with the Socket.IO layer in `app.rs`; only `http*` and `app.rs` know
+//! axum.
 
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;

@@ -1,9 +1,11 @@
 //! The journal: heads, lineage, object index, what is complete for which tree, upload sessions.
 //!
-//! Guarantees (each held by one contract suite over all implementations): a commit changes all or nothing and is durable
-//! when it is answered; a head moves only from the ref that the commit expects; one tree's objects are never told of to
-//! another; a sweep never takes what a commit relies on.
-//! Does not: hold contents for long. Objects of small pushes start here and are moved to packs later.
+//! Guarantees (each held by one contract suite over all implementations): a commit changes all or
+//! nothing and is durable when it is answered; a head moves only from the ref that the commit
+//! expects; one tree's objects are never told of to another; a sweep never takes what a commit
+//! relies on.
+//! Does not: hold contents for long. Objects of small pushes start here and are moved to packs
+//! later.
 //! Place: called by `tree.rs`, `store.rs`, `gc.rs`; implemented by [`redb`] and [`memory`].
 
 use std::collections::BTreeSet;
@@ -76,7 +78,8 @@ pub trait Journal: Debug + Send + Sync {
     /// Answers all questions but those for nodes, from one state of the journal.
     fn ask(&self, tree: TreeKey, questions: Questions) -> Answer<'_, Answers>;
 
-    /// Tells what and where objects of a tenant are, in the order asked; inline ones with their bytes.
+    /// Tells what and where objects of a tenant are, in the order asked; inline ones with their
+    /// bytes.
     fn locate(
         &self,
         tenant: TenantName,
@@ -118,7 +121,8 @@ pub trait Journal: Debug + Send + Sync {
     /// Returns what the open sessions of a tree pin.
     fn pins(&self, tree: TreeKey) -> Answer<'_, Vec<ObjectId>>;
 
-    /// Forgets that objects are complete for a tree, but for live and young ones; `None` if the head moved.
+    /// Forgets that objects are complete for a tree, but for live and young ones; `None` if the
+    /// head moved.
     fn sweep_tree(
         &self,
         tree: TreeKey,
@@ -127,7 +131,8 @@ pub trait Journal: Debug + Send + Sync {
         sweep: Sweep,
     ) -> Answer<'_, Option<u64>>;
 
-    /// Forgets objects that no tree and no session has; returns how many, and how much each pack is still needed.
+    /// Forgets objects that no tree and no session has; returns how many, and how much each pack is
+    /// still needed.
     fn sweep_objects(&self, tenant: TenantName, sweep: Sweep) -> Answer<'_, (u64, Vec<PackUse>)>;
 
     /// Points objects that are still at `from` (`None`: inline) to their places in a new pack.
@@ -139,19 +144,22 @@ pub trait Journal: Debug + Send + Sync {
         entries: Vec<PackEntry>,
     ) -> Answer<'_, ()>;
 
-    /// Forgets places that were found empty, unless an object stands elsewhere by now; returns how many.
+    /// Forgets places that were found empty, unless an object stands elsewhere by now; returns how
+    /// many.
     ///
-    /// The objects are lacking from then on, for every tree, and one that is stored again is indexed anew. Which trees they
-    /// are complete for stays, so that these have them back then.
+    /// The objects are lacking from then on, for every tree, and one that is stored again is
+    /// indexed anew. Which trees they are complete for stays, so that these have them back then.
     fn lose(&self, tenant: TenantName, losses: Vec<Loss>) -> Answer<'_, u64>;
 
-    /// Returns up to `limit` lost objects that are complete for a tree, from `from` on in order of ids and round.
+    /// Returns up to `limit` lost objects that are complete for a tree, from `from` on in order of
+    /// ids and round.
     fn lost(&self, tree: TreeKey, from: ObjectId, limit: usize) -> Answer<'_, Vec<ObjectId>>;
 
     /// Returns those of `ids` that are complete for a tree, whether they are here or lost.
     fn owned(&self, tree: TreeKey, ids: Vec<ObjectId>) -> Answer<'_, Vec<ObjectId>>;
 
-    /// Adds objects of a pack that the index does not know; for rebuilding a lost index from footers.
+    /// Adds objects of a pack that the index does not know; for rebuilding a lost index from
+    /// footers.
     fn index_pack(
         &self,
         tenant: TenantName,

@@ -1,4 +1,5 @@
-//! The service: agents push to it, it merges, remembers and tells the others; one process, one port, no dependency.
+//! The service: agents push to it, it merges, remembers and tells the others; one process, one
+//! port, no dependency.
 //!
 //! ```text
 //! socket.rs  http/*          Socket.IO (control) and HTTP (contents)

@@ -1,4 +1,5 @@
-//! The `fsync-server` binary: reads flags, runs the server or a verb, prints the one line that scripts wait for.
+//! The `fsync-server` binary: reads flags, runs the server or a verb, prints the one line that
+//! scripts wait for.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,6 +1,7 @@
 //! Moves objects of small commits out of the journal into packs, once a pack's worth has gathered.
 //!
-//! Guarantees: an object is in the journal until it is durable in a pack; readers find it in one of the two.
+//! Guarantees: an object is in the journal until it is durable in a pack; readers find it in one of
+//! the two.
 //! Tasks: `packer`, woken by commits, ends at shutdown; a pack in work is finished.
 
 use fsync_core::limits;

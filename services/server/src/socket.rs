@@ -1,10 +1,12 @@
-//! Socket.IO: drives core's [`Hub`] over socketioxide, namespace `/fsync`, WebSocket and long-polling.
+//! Socket.IO: drives core's [`Hub`] over socketioxide, namespace `/fsync`, WebSocket and
+//! long-polling.
 //!
-//! Guarantees: handlers are registered in the connect middleware, so that a fast client's first event is not lost; an
-//! emit never waits; a full buffer makes refs coalesce, and a reader that stays stuck is closed with a reason.
+//! Guarantees: handlers are registered in the connect middleware, so that a fast client's first
+//! event is not lost; an emit never waits; a full buffer makes refs coalesce, and a reader that
+//! stays stuck is closed with a reason.
 //! Does not: carry contents; frames are small JSON objects.
-//! Tasks: `heads` looks up one subscribe; `beacon` sleeps until the hub's next wake, `wants` takes what the store misses;
-//! both end at shutdown.
+//! Tasks: `heads` looks up one subscribe; `beacon` sleeps until the hub's next wake, `wants` takes
+//! what the store misses; both end at shutdown.
 //! Place: the only file but `app.rs` that knows socketioxide.
 
 use std::collections::HashMap;
@@ -122,7 +124,8 @@ impl Sockets {
         self.lock().hub.len()
     }
 
-    /// Checks a handshake and registers all handlers. Runs before the client learns that it is connected.
+    /// Checks a handshake and registers all handlers. Runs before the client learns that it is
+    /// connected.
     fn admit(&self, socket: &SocketRef, auth: Result<Value, String>) -> Result<(), Refused> {
         let auth = auth.map_err(Refused::Malformed)?;
         // The version first: another version may say the rest differently.
@@ -144,7 +147,8 @@ impl Sockets {
         Ok(())
     }
 
-    /// All is done before a handler returns its future: futures run as tasks, in any order, and an agent's last word counts.
+    /// All is done before a handler returns its future: futures run as tasks, in any order, and an
+    /// agent's last word counts.
     fn register(&self, socket: &SocketRef, number: SocketNo, agent: AgentName) {
         let sockets = self.clone();
         socket.on(event::SUBSCRIBE, move |TryData(request): TryData<Value>| {
@@ -285,7 +289,8 @@ fn offer(socket: &SocketRef, frame: &Frame) -> bool {
         use socketioxide::{SendError, SocketError};
         match socket.emit(name, data) {
             Err(SendError::Socket(SocketError::InternalChannelFull)) => false,
-            // A closed socket is reported by its disconnect handler; a frame that does not serialise cannot be sent twice.
+            // A closed socket is reported by its disconnect handler; a frame that does not
+            // serialise cannot be sent twice.
             Ok(()) | Err(_) => true,
         }
     }

@@ -1,7 +1,9 @@
-//! Objects by id: the journal tells where they are, the blob store brings them, every read is verified.
+//! Objects by id: the journal tells where they are, the blob store brings them, every read is
+//! verified.
 //!
-//! Guarantees: bytes that do not hash to their id are never handed out; decoded nodes are kept in a bounded cache; what a
-//! second look finds gone or rotten too is lost from then on ([`loss`]): the index forgets it and agents are asked for it.
+//! Guarantees: bytes that do not hash to their id are never handed out; decoded nodes are kept in a
+//! bounded cache; what a second look finds gone or rotten too is lost from then on ([`loss`]): the
+//! index forgets it and agents are asked for it.
 //! Does not: decide who may read what; callers ask the journal first.
 //! Place: used by `tree.rs`, `http/*`, `gc.rs`, `packer.rs`.
 
@@ -142,7 +144,8 @@ impl Store {
         self.read_within(tenant, ids, usize::MAX).await
     }
 
-    /// As [`Store::read`], but only the first of them, as many as take `room` bytes of a pack at most.
+    /// As [`Store::read`], but only the first of them, as many as take `room` bytes of a pack at
+    /// most.
     ///
     /// # Errors
     /// As [`Store::read`].

@@ -1,9 +1,9 @@
 //! Drives core's commit machine of each tree over journal and blobs.
 //!
-//! Guarantees: effects of one tree are carried out in order, by one task at a time; a caller that goes away does not stop
-//! its commit; a tree without work costs nothing.
-//! Tasks: `tree`, started by the first push of a burst, ends when the tree's machine is idle; at shutdown it finishes
-//! what waits.
+//! Guarantees: effects of one tree are carried out in order, by one task at a time; a caller that
+//! goes away does not stop its commit; a tree without work costs nothing.
+//! Tasks: `tree`, started by the first push of a burst, ends when the tree's machine is idle; at
+//! shutdown it finishes what waits.
 //! Place: called by `http/commits.rs`; tells [`Sockets`] of new heads.
 
 use std::collections::{HashMap, VecDeque};
@@ -27,7 +27,8 @@ use crate::clock;
 use crate::socket::Sockets;
 use crate::store::Store;
 
-/// Machines kept although idle; above it idle ones are dropped, so that hostile tree names cost nothing for long.
+/// Machines kept although idle; above it idle ones are dropped, so that hostile tree names cost
+/// nothing for long.
 const IDLE_TREES: usize = 4096;
 
 /// A commit as it came in, with its objects stored or small.
@@ -127,7 +128,8 @@ impl Trees {
     }
 
     fn start(&self, key: &TreeKey, push: Push, waiting: Waiting) {
-        // The map stays locked until the push is in: otherwise an idle machine could be dropped in between.
+        // The map stays locked until the push is in: otherwise an idle machine could be dropped in
+        // between.
         let mut trees = lock(&self.0.trees);
         if trees.len() > IDLE_TREES {
             trees.retain(|_, tree| {

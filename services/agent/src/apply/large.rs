@@ -1,9 +1,11 @@
-//! Putting a large file together: chunk by chunk, in any order, over any number of runs of the agent.
+//! Putting a large file together: chunk by chunk, in any order, over any number of runs of the
+//! agent.
 //!
-//! Guarantees: each chunk is verified before it is written; holes stay holes; what the resume record names is durable.
-//! Memory is the list of runs and the chunks that the caller holds.
-//! Place: the driver opens an [`Assembly`], re-uses what is on the disk, fetches what is [`Assembly::missing`], ends with
-//! [`Assembly::finish`]; then a put of the same content finds it staged.
+//! Guarantees: each chunk is verified before it is written; holes stay holes; what the resume
+//! record names is durable. Memory is the list of runs and the chunks that the caller holds.
+//! Place: the driver opens an [`Assembly`], re-uses what is on the disk, fetches what is
+//! [`Assembly::missing`], ends with [`Assembly::finish`]; then a put of the same content finds it
+//! staged.
 //!
 //! Shape of the resume record: `size u64 | complete u8 | one bit per run`.
 
@@ -163,7 +165,8 @@ impl<'a> Assembly<'a> {
         Ok(assembly)
     }
 
-    /// Copies chunks from a local file whose runs `old` tells; returns the bytes that need not be fetched.
+    /// Copies chunks from a local file whose runs `old` tells; returns the bytes that need not be
+    /// fetched.
     ///
     /// A chunk that is not what `old` says is passed over, so the file may change meanwhile.
     ///
@@ -213,7 +216,8 @@ impl<'a> Assembly<'a> {
             .is_some_and(|runs| runs.iter().any(|run| !self.done[*run]))
     }
 
-    /// Returns chunks that are still to be fetched, in the file's order, each once, up to about `limit` bytes.
+    /// Returns chunks that are still to be fetched, in the file's order, each once, up to about
+    /// `limit` bytes.
     pub fn missing(&self, limit: u64) -> Vec<Missing> {
         let mut seen = HashSet::new();
         let mut total = 0;
@@ -240,8 +244,8 @@ impl<'a> Assembly<'a> {
         open.map(|(run, _)| run.bytes()).sum()
     }
 
-    /// Writes chunks, in any order; a chunk that does not match its id or has no place here is passed over.
-    /// Returns the bytes written.
+    /// Writes chunks, in any order; a chunk that does not match its id or has no place here is
+    /// passed over. Returns the bytes written.
     ///
     /// # Errors
     /// [`ApplyError::Files`]; on `NoSpace` call again later.
@@ -306,7 +310,8 @@ impl<'a> Assembly<'a> {
         self.done.iter().all(|done| *done)
     }
 
-    /// Ends the assembly: makes the file durable and ready to be put. What is not complete is kept for the next time.
+    /// Ends the assembly: makes the file durable and ready to be put. What is not complete is kept
+    /// for the next time.
     ///
     /// # Errors
     /// [`ApplyError`] of the disk or the state.

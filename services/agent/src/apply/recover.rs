@@ -1,8 +1,9 @@
 //! Recovery at start: what an apply that was cut off left behind.
 //!
-//! Guarantees: a path whose disk state equals its intent's target is the remote side's doing, never the user's; one
-//! that a crash took back to what stood there before is taken back in both trees, so that it is applied again;
-//! anything else is the user's and left to the scan. No user's inode in the stage is removed.
+//! Guarantees: a path whose disk state equals its intent's target is the remote side's doing, never
+//! the user's; one that a crash took back to what stood there before is taken back in both trees,
+//! so that it is applied again; anything else is the user's and left to the scan. No user's inode
+//! in the stage is removed.
 
 use std::collections::HashSet;
 
@@ -183,8 +184,8 @@ fn write_row(
     Ok(tx.put_row(dir, &name, &row)?)
 }
 
-/// Removes what no resume record names. Under an exchange key a user's inode may stand: unless its content is one that
-/// an intent put there, it goes to the trash.
+/// Removes what no resume record names. Under an exchange key a user's inode may stand: unless its
+/// content is one that an intent put there, it goes to the trash.
 fn clean_stage(
     files: &dyn Files,
     state: &State,

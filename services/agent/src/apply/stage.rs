@@ -140,7 +140,8 @@ impl Applier<'_> {
         })
     }
 
-    /// Notes where contents that are not at hand stand on this disk, at paths that the steps take away.
+    /// Notes where contents that are not at hand stand on this disk, at paths that the steps take
+    /// away.
     pub(super) fn find_sources(&mut self, steps: &[Step], contents: &dyn Contents) {
         let needed: HashSet<ObjectId> = steps
             .iter()

@@ -1,7 +1,8 @@
 //! The visible steps, each re-checked at the last moment.
 //!
-//! A step first looks whether the path still is what its index row says, then renames once, then looks at what it
-//! displaced: if a writer was faster, the step is taken back and reported stale; nothing is lost either way.
+//! A step first looks whether the path still is what its index row says, then renames once, then
+//! looks at what it displaced: if a writer was faster, the step is taken back and reported stale;
+//! nothing is lost either way.
 
 macro_rules! attempt {
     ($outcome:expr) => {
@@ -170,7 +171,8 @@ impl Applier<'_> {
         key: &StageKey,
     ) -> Result<StepResult, ApplyError> {
         let (spot, row) = expect!(self.check(batch.0, path, was));
-        // After the exchange the user's inode stands in the stage: only keys of this kind survive a crash.
+        // After the exchange the user's inode stands in the stage: only keys of this kind survive a
+        // crash.
         self.next_key += 1;
         let swap = match key.is_exchange() {
             true => key.clone(),
@@ -199,7 +201,8 @@ impl Applier<'_> {
         Ok(StepResult::Done)
     }
 
-    /// After an exchange was taken back: removes our own file; whatever else stands in the stage goes to the trash.
+    /// After an exchange was taken back: removes our own file; whatever else stands in the stage
+    /// goes to the trash.
     fn clear_swap(
         &mut self,
         path: &RelPath,
@@ -217,8 +220,8 @@ impl Applier<'_> {
         }
     }
 
-    /// Records what was put at a path. If a writer changed or replaced it already, the row does not fit the disk, and
-    /// the next scan sees an edit.
+    /// Records what was put at a path. If a writer changed or replaced it already, the row does not
+    /// fit the disk, and the next scan sees an edit.
     fn placed(
         &mut self,
         batch: &mut Batch<'_, '_, '_>,
@@ -251,7 +254,8 @@ impl Applier<'_> {
         let trash = Place::Trash(slot, path);
         let taken = self.files.stat(trash)?;
         let Some(taken) = taken.filter(|stat| row.stamp.is_content(stat)) else {
-            // A writer was faster: give it back. If its path is taken by now, it is safe in the trash.
+            // A writer was faster: give it back. If its path is taken by now, it is safe in the
+            // trash.
             let back = self
                 .files
                 .rename(trash, Place::Tree(path), Rename::NoReplace);

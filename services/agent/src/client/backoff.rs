@@ -1,6 +1,7 @@
 //! How long to wait before trying again: growing, with full jitter, without end.
 //!
-//! Full jitter spreads the agents of a restarted replica evenly over the window instead of letting them come in waves.
+//! Full jitter spreads the agents of a restarted replica evenly over the window instead of letting
+//! them come in waves.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -34,7 +35,8 @@ impl Backoff {
         self.window = FIRST;
     }
 
-    /// Returns the wait after one more failure, between nothing and the window; `jitter` picks the place in it.
+    /// Returns the wait after one more failure, between nothing and the window; `jitter` picks the
+    /// place in it.
     pub fn next_wait(&mut self, jitter: u64) -> Duration {
         let wait = scale(self.window, jitter);
         self.window = (self.window * 2).min(LAST);

@@ -122,7 +122,8 @@ impl ClientError {
     pub fn next_step(&self) -> NextStep {
         match self {
             Self::Retry { after, .. } | Self::StoreFull { after, .. } => NextStep::Retry(*after),
-            // A bad answer may come from a proxy or a replica that just failed; the next one may be good.
+            // A bad answer may come from a proxy or a replica that just failed; the next one may be
+            // good.
             Self::Unreachable { .. } | Self::BadAnswer { .. } => NextStep::Reconnect,
             Self::Missing(_) | Self::Lost(_) | Self::BaseUnknown | Self::UploadUnknown => {
                 NextStep::Repair
@@ -135,7 +136,8 @@ impl ClientError {
         }
     }
 
-    /// Returns whether the server could not be reached or asks to come back: offline, for the status.
+    /// Returns whether the server could not be reached or asks to come back: offline, for the
+    /// status.
     pub fn is_offline(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Retry { .. })
     }

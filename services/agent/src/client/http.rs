@@ -1,8 +1,8 @@
 //! The requests of `wire.rs`, one method each: contents in packs, everything else in bounded JSON.
 //!
-//! Guarantees: connections are pooled and re-used; every object was hashed before it is returned; an answer is never
-//! read beyond its limit; no request waits for ever. Does not: retry, split what is too large for one request
-//! (`transfer` does), or follow redirects.
+//! Guarantees: connections are pooled and re-used; every object was hashed before it is returned;
+//! an answer is never read beyond its limit; no request waits for ever. Does not: retry, split what
+//! is too large for one request (`transfer` does), or follow redirects.
 
 mod exchange;
 
@@ -145,10 +145,12 @@ impl Http {
         Ok(answer.head)
     }
 
-    /// Commits the revision that `pack` ends with; `upload` names the session that holds what the pack does not.
+    /// Commits the revision that `pack` ends with; `upload` names the session that holds what the
+    /// pack does not.
     ///
     /// # Errors
-    /// [`ClientError::Missing`], [`ClientError::BaseUnknown`], [`ClientError::UploadUnknown`] and the common ones.
+    /// [`ClientError::Missing`], [`ClientError::BaseUnknown`], [`ClientError::UploadUnknown`] and
+    /// the common ones.
     pub async fn commit(
         &self,
         pack: Bytes,
@@ -162,7 +164,8 @@ impl Http {
         self.json("commits", request, bytes).await
     }
 
-    /// Starts a delta, with the renames on its way, from one revision (or from nothing) to another; the pack ends with the revision `to`.
+    /// Starts a delta, with the renames on its way, from one revision (or from nothing) to another;
+    /// the pack ends with the revision `to`.
     ///
     /// # Errors
     /// [`ClientError::BaseUnknown`] and the common ones.
@@ -210,7 +213,8 @@ impl Http {
         }
     }
 
-    /// Fetches objects and returns exactly those, in the server's order; asks again for what did not fit one answer.
+    /// Fetches objects and returns exactly those, in the server's order; asks again for what did
+    /// not fit one answer.
     ///
     /// # Errors
     /// [`ClientError::Lost`] with the ids that the server does not have, and the common ones.
@@ -357,7 +361,8 @@ fn most_delta_bytes() -> usize {
         + PACK_HEADER_BYTES
 }
 
-/// Returns the innermost cause of an error: the system's own word, without the layers and URLs around it.
+/// Returns the innermost cause of an error: the system's own word, without the layers and URLs
+/// around it.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

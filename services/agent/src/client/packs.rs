@@ -1,4 +1,5 @@
-//! Packs as they come in over HTTP: a stream of verified records with a bound on bytes and a watch on stalls.
+//! Packs as they come in over HTTP: a stream of verified records with a bound on bytes and a watch
+//! on stalls.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -131,11 +132,12 @@ impl PackStream {
         }
     }
 
-    /// Returns the next record, or `None` at the pack's proper end. Not cancel safe: after a dropped call the stream
-    /// must be dropped too.
+    /// Returns the next record, or `None` at the pack's proper end. Not cancel safe: after a
+    /// dropped call the stream must be dropped too.
     ///
     /// # Errors
-    /// [`ClientError::BadAnswer`] for a pack that breaks a rule, [`ClientError::Unreachable`] if the body stops.
+    /// [`ClientError::BadAnswer`] for a pack that breaks a rule, [`ClientError::Unreachable`] if
+    /// the body stops.
     pub async fn next(&mut self) -> Result<Option<Record>, ClientError> {
         loop {
             let Some(reader) = &mut self.reader else {

@@ -1,4 +1,5 @@
-//! The address of a server: `http://` or `https://`, host, port and perhaps a path, and nothing else.
+//! The address of a server: `http://` or `https://`, host, port and perhaps a path, and nothing
+//! else.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,16 +1,20 @@
-//! The Socket.IO connection: a supervisor around rust_socketio that connects, watches, and connects again for ever.
+//! The Socket.IO connection: a supervisor around rust_socketio that connects, watches, and connects
+//! again for ever.
 //!
-//! Guarantees: no callback ever blocks or panics; when the bounded queue to the driver is full, events are dropped and
-//! the connection is made anew, so that the next `subscribe` brings the heads again; every wait has a deadline; the
-//! wait between attempts is 1 s growing to 5 s with full jitter, or what the server's `bye` asks for.
-//! Does not: subscribe by itself. The driver does on [`SocketEvent::Connected`], and again when no answer comes.
-//! Task: `socket`, started by [`Socket::start`], ended by the shutdown token or by dropping the [`Socket`]; what is in
-//! flight is lost, which costs latency only.
+//! Guarantees: no callback ever blocks or panics; when the bounded queue to the driver is full,
+//! events are dropped and the connection is made anew, so that the next `subscribe` brings the
+//! heads again; every wait has a deadline; the wait between attempts is 1 s growing to 5 s with
+//! full jitter, or what the server's `bye` asks for.
+//! Does not: subscribe by itself. The driver does on [`SocketEvent::Connected`], and again when no
+//! answer comes.
+//! Task: `socket`, started by [`Socket::start`], ended by the shutdown token or by dropping the
+//! [`Socket`]; what is in flight is lost, which costs latency only.
 //!
-//! rust_socketio 0.6 (the only file that names it) is used in its narrow reliable part: WebSocket only, `reconnect`
-//! off (its back-off ends in a busy loop), JSON events only, no acks (it matches them by random ids). It spawns its
-//! read loop itself; that ends with the connection. A close frame of the peer ends that loop silently, so a quiet
-//! connection is probed: the server's beacon comes every 10 s.
+//! rust_socketio 0.6 (the only file that names it) is used in its narrow reliable part: WebSocket
+//! only, `reconnect` off (its back-off ends in a busy loop), JSON events only, no acks (it matches
+//! them by random ids). It spawns its read loop itself; that ends with the connection. A close
+//! frame of the peer ends that loop silently, so a quiet connection is probed: the server's beacon
+//! comes every 10 s.
 
 mod supervisor;
 
@@ -39,7 +43,8 @@ use supervisor::Supervisor;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for one frame to leave.
 const SEND: Duration = Duration::from_secs(10);
-/// Events that may wait for the driver; heads and refs are coalesced by the server, so more means a stuck driver.
+/// Events that may wait for the driver; heads and refs are coalesced by the server, so more means a
+/// stuck driver.
 const EVENTS: usize = 64;
 /// Frames that may wait for the connection.
 const COMMANDS: usize = 16;
@@ -113,7 +118,8 @@ impl Socket {
         (Self { commands }, event_queue)
     }
 
-    /// Sends a `subscribe`; the answer comes as [`SocketEvent::Heads`] with the same id, or not at all.
+    /// Sends a `subscribe`; the answer comes as [`SocketEvent::Heads`] with the same id, or not at
+    /// all.
     ///
     /// # Errors
     /// [`NotTaken`]: subscribe again on the next [`SocketEvent::Connected`].
@@ -250,10 +256,11 @@ async fn joined(link: &mut Link, deadline: Instant) -> Result<(), End> {
     }
 }
 
-/// Sorts the text of an error before the namespace was joined: refused for good, or worth another try.
+/// Sorts the text of an error before the namespace was joined: refused for good, or worth another
+/// try.
 ///
-/// A refusal is `{"message": "CODE: TEXT"}`, with the name of an [`ErrorCode`]. What is not recognised is tried again: a
-/// draining server answers "Invalid namespace".
+/// A refusal is `{"message": "CODE: TEXT"}`, with the name of an [`ErrorCode`]. What is not
+/// recognised is tried again: a draining server answers "Invalid namespace".
 fn refusal(text: &str) -> End {
     #[derive(serde::Deserialize)]
     struct Refusal {

@@ -1,8 +1,10 @@
-//! Bulk transfer: many objects up through an upload session, many down in order, a few requests in flight.
+//! Bulk transfer: many objects up through an upload session, many down in order, a few requests in
+//! flight.
 //!
-//! Guarantees: memory is bounded by [`IN_FLIGHT`] packs of [`BATCH_BYTES`] whatever is moved; each object is verified
-//! before it is sent and after it came; an interrupted upload goes on where it was, because what the session has is not
-//! sent again; a fetch delivers its batches in the order of the request.
+//! Guarantees: memory is bounded by [`IN_FLIGHT`] packs of [`BATCH_BYTES`] whatever is moved; each
+//! object is verified before it is sent and after it came; an interrupted upload goes on where it
+//! was, because what the session has is not sent again; a fetch delivers its batches in the order
+//! of the request.
 //! Does not: choose objects, or end a session (its commit does).
 
 use std::collections::{HashSet, VecDeque};
@@ -22,7 +24,8 @@ use super::error::{ClientError, NextStep};
 use super::http::Http;
 use super::packs::Wanted;
 
-/// Wanted size of one pack in flight, in bytes: half a pack, so that three each way stay within 64 MiB of memory.
+/// Wanted size of one pack in flight, in bytes: half a pack, so that three each way stay within 64
+/// MiB of memory.
 pub const BATCH_BYTES: usize = limits::PACK_BYTES / 2;
 /// Requests in flight: one is on the wire while one is made and one is stored.
 pub const IN_FLIGHT: usize = 3;
@@ -110,7 +113,8 @@ impl Upload {
         Ok(Self::resume(http, session, shutdown))
     }
 
-    /// Takes up a session that was opened before; whether the server still has it shows with the first request.
+    /// Takes up a session that was opened before; whether the server still has it shows with the
+    /// first request.
     pub fn resume(http: &Http, session: u64, shutdown: &Shutdown) -> Self {
         Self {
             http: http.clone(),
@@ -124,8 +128,8 @@ impl Upload {
         self.session
     }
 
-    /// Sends what the server lacks of `objects`; all of it is durable there when this returns. Cancel safe in that what
-    /// was sent stays in the session.
+    /// Sends what the server lacks of `objects`; all of it is durable there when this returns.
+    /// Cancel safe in that what was sent stays in the session.
     ///
     /// # Errors
     /// [`UploadError`].
@@ -242,8 +246,8 @@ fn read_verified(wanted: &Wanted, source: &dyn Source) -> Result<Object, Gone> {
     })
 }
 
-/// Fetches objects and delivers them in batches, in order, through a bounded channel; ends early, without an error, when
-/// the receiver is gone.
+/// Fetches objects and delivers them in batches, in order, through a bounded channel; ends early,
+/// without an error, when the receiver is gone.
 ///
 /// # Errors
 /// [`ClientError`]; what was delivered before it is good.

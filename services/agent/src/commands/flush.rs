@@ -1,4 +1,5 @@
-//! `flush`: returns when all that was saved before is durable on the service, and the head of that moment is here.
+//! `flush`: returns when all that was saved before is durable on the service, and the head of that
+//! moment is here.
 
 use std::convert::Infallible;
 use std::time::Duration;

@@ -18,11 +18,12 @@ const SHORT_REF: usize = 4;
 pub struct Args {
     #[command(flatten)]
     pub(crate) folder: FolderArgs,
-    /// What to restore, relative to the folder [default: every file of the revision; needs --at; files added later stay]
+    /// What to restore, relative to the folder [default: every file of the revision; needs --at;
+    /// files added later stay]
     #[arg(long, value_name = "PATH", value_parser = parse_path)]
     path: Option<PathText>,
-    /// The revision to take it from, as `fsync-agent log` shows it (its number, its ref or the ref's first digits)
-    /// [default: the newest in which the path was different]
+    /// The revision to take it from, as `fsync-agent log` shows it (its number, its ref or the
+    /// ref's first digits) [default: the newest in which the path was different]
     #[arg(long, value_name = "REVISION")]
     at: Option<String>,
 }

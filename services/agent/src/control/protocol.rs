@@ -1,7 +1,8 @@
 //! What the verbs ask a running agent, and what it answers.
 //!
-//! Shape: `{"request":"restore","path":"a/b","at":"1f2e..."}` -> `{"response":"restored",...}`. New verbs add a variant
-//! each; an agent that does not know a request answers [`FailureKind::Unknown`].
+//! Shape: `{"request":"restore","path":"a/b","at":"1f2e..."}` -> `{"response":"restored",...}`. New
+//! verbs add a variant each; an agent that does not know a request answers
+//! [`FailureKind::Unknown`].
 
 use std::fmt;
 
@@ -19,7 +20,8 @@ use super::status::Status;
 pub enum Request {
     /// What is the state?
     Status,
-    /// Answer when all that was saved before is durable on the service and the head of this moment is applied.
+    /// Answer when all that was saved before is durable on the service and the head of this moment
+    /// is applied.
     Flush,
     /// The newest revisions.
     Log {
@@ -33,7 +35,8 @@ pub enum Request {
     Restore {
         /// What to restore; the root for everything.
         path: PathText,
-        /// The revision to take it from; without one, the newest version that differs from the present one.
+        /// The revision to take it from; without one, the newest version that differs from the
+        /// present one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         at: Option<RevisionId>,
     },
@@ -61,7 +64,8 @@ pub enum Response {
     Status(Box<Status>),
     /// To [`Request::Flush`].
     Flushed {
-        /// The head that is on the disk now; `None` while the tree is empty and was never committed to.
+        /// The head that is on the disk now; `None` while the tree is empty and was never committed
+        /// to.
         head: Option<Head>,
     },
     /// To [`Request::Log`], newest first.

@@ -1,7 +1,8 @@
 //! The socket's end inside a running agent.
 //!
-//! Task: `control`, started by [`serve`], ended by the shutdown token; a request under way then is answered by the driver
-//! or ends with its connection. One task per connection, [`CONNECTIONS`] at most.
+//! Task: `control`, started by [`serve`], ended by the shutdown token; a request under way then is
+//! answered by the driver or ends with its connection. One task per connection, [`CONNECTIONS`] at
+//! most.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -54,7 +55,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Starts to listen at `path`. The caller holds the lock of the state directory, so a socket that is there is left over.
+/// Starts to listen at `path`. The caller holds the lock of the state directory, so a socket that
+/// is there is left over.
 ///
 /// # Errors
 /// [`ServeError`].
@@ -86,7 +88,8 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Calls `act` with a path that fits a socket address: if need be, through the directory's descriptor.
+/// Calls `act` with a path that fits a socket address: if need be, through the directory's
+/// descriptor.
 pub(super) fn with_short_path<T>(
     path: &Path,
     act: impl FnOnce(&Path) -> io::Result<T>,

@@ -70,7 +70,8 @@ pub struct Status {
     pub reason: Option<String>,
     /// Whether the Socket.IO connection stands.
     pub is_connected: bool,
-    /// Other agents of the tree that are connected, by name; at most [`fsync_core::limits::PRESENCE_SOCKETS`].
+    /// Other agents of the tree that are connected, by name; at most
+    /// [`fsync_core::limits::PRESENCE_SOCKETS`].
     #[serde(default)]
     pub agents: Vec<OtherAgent>,
     /// The tree's head as last heard.
@@ -145,7 +146,8 @@ pub struct Hold {
     pub paths: u64,
     /// The command that lets it happen.
     pub approve: String,
-    /// The command that takes it back; a root hold has none: it ends by itself when the folder is put back.
+    /// The command that takes it back; a root hold has none: it ends by itself when the folder is
+    /// put back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reject: Option<String>,
 }

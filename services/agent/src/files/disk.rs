@@ -1,8 +1,8 @@
 //! The real file system: `openat2` below a handle of the root, `renameat2`, `statx`, `syncfs`.
 //!
-//! Guarantees: containment. Each call opens the directory it works in afresh, below the root's handle, through no link;
-//! a directory that a user moves away meanwhile is never worked in by its old handle.
-//! The only file of the agent that touches `std::fs` or rustix.
+//! Guarantees: containment. Each call opens the directory it works in afresh, below the root's
+//! handle, through no link; a directory that a user moves away meanwhile is never worked in by its
+//! old handle. The only file of the agent that touches `std::fs` or rustix.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use super::handle::{DiskFile, fails, fails_io, open_below, stat_at, stat_c};
 use super::{Files, Kind, Listed, Meta, Opened, Place, Rename, Result, StageKey, Stat, TrashSlot};
 
-/// Up to this many files are made durable one by one, in parallel; above it one `syncfs` is cheaper.
+/// Up to this many files are made durable one by one, in parallel; above it one `syncfs` is
+/// cheaper.
 const SYNC_SINGLY: usize = 8;
 /// Threads that make files durable at once: the journal groups what comes together.
 const SYNC_THREADS: usize = 4;
@@ -37,7 +38,8 @@ impl Disk {
     /// Opens the folder at `path` and makes its stage and trash.
     ///
     /// # Errors
-    /// [`FilesError`](super::FilesError) if it is no directory, cannot be read or cannot be written.
+    /// [`FilesError`](super::FilesError) if it is no directory, cannot be read or cannot be
+    /// written.
     pub fn open(path: &Path) -> Result<Self> {
         let shown = path.display().to_string();
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -1,7 +1,8 @@
 //! Scanning, comparing folder and head, and first contact.
 //!
-//! First contact (no base): union, no deletes. A local file that is an old version of its path is no edit: the head's
-//! version wins without a copy, and where the head deleted the path the file stays on this disk only, as an exception.
+//! First contact (no base): union, no deletes. A local file that is an old version of its path is
+//! no edit: the head's version wins without a copy, and where the head deleted the path the file
+//! stays on this disk only, as an exception.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,7 +35,8 @@ pub(super) struct Stash {
     pub(super) fetch: Option<FetchRequest>,
     /// The comparison.
     pub(super) ready: Option<Ready>,
-    /// Local files at first contact that are still to be asked about; `None` until they were listed.
+    /// Local files at first contact that are still to be asked about; `None` until they were
+    /// listed.
     strangers: Option<Vec<(RelPath, Entry)>>,
     asked: Vec<(RelPath, Entry)>,
 }
@@ -139,7 +141,8 @@ impl Folder {
     ) -> Result<Compared, FolderError> {
         let base = self.parts.state.snapshot()?.base()?;
         if head.is_none() && base.is_some() {
-            // Not what the service said of the base before: an old answer, or a loss that it will tell of by the base.
+            // Not what the service said of the base before: an old answer, or a loss that it will
+            // tell of by the base.
             return Ok(Compared::Wait(now.moment.after(NO_HEAD_PAUSE)));
         }
         let (head_root, is_approved) = match head.map(|head| (head, self.head.get(&head))) {
@@ -283,8 +286,8 @@ impl Folder {
         Ok(())
     }
 
-    /// Returns the directory that stands only for the sake of a masked path in it, where the target has none: what the
-    /// target has there is not on this disk.
+    /// Returns the directory that stands only for the sake of a masked path in it, where the target
+    /// has none: what the target has there is not on this disk.
     fn kept_by(
         &self,
         path: &RelPath,
@@ -306,7 +309,8 @@ impl Folder {
         Ok(kept)
     }
 
-    /// At first contact, stashes a question about the local files that differ from the head; false if none is left.
+    /// At first contact, stashes a question about the local files that differ from the head; false
+    /// if none is left.
     fn ask_about_strangers(&mut self, head_root: &ObjectId) -> Result<bool, NodesError> {
         let mut strangers = match self.compare.strangers.take() {
             Some(strangers) => strangers,
@@ -353,8 +357,8 @@ impl Folder {
             .collect())
     }
 
-    /// Ends the exceptions of files that are old versions of paths that the head has again: no edits, so the head's
-    /// versions win without a copy.
+    /// Ends the exceptions of files that are old versions of paths that the head has again: no
+    /// edits, so the head's versions win without a copy.
     fn meet_again(&mut self, head_root: &ObjectId) -> Result<(), FolderError> {
         let state = std::sync::Arc::clone(&self.parts.state);
         let snapshot = state.snapshot()?;

@@ -1,8 +1,8 @@
 //! Holds: mass deletes that wait for the user, in both directions.
 //!
-//! A held path is an exception: it stays as it is on both sides while all else flows. Approving ends the exception and
-//! keeps what the synced tree knows, so the delete goes through; rejecting also forgets the path in the synced tree, so
-//! that whichever side still has it gives it back.
+//! A held path is an exception: it stays as it is on both sides while all else flows. Approving
+//! ends the exception and keeps what the synced tree knows, so the delete goes through; rejecting
+//! also forgets the path in the synced tree, so that whichever side still has it gives it back.
 
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ pub(super) const ROOT_LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HoldKind {
-    /// The root is missing, replaced, emptied or on another device: nothing moves in either direction.
+    /// The root is missing, replaced, emptied or on another device: nothing moves in either
+    /// direction.
     Root,
     /// Too many files vanished here: their deletes are not sent.
     DeletesOut,
@@ -67,7 +68,8 @@ impl Holds {
 }
 
 impl Folder {
-    /// Compares, and withholds the deletes that must wait; says until when to wait if they may pass later.
+    /// Compares, and withholds the deletes that must wait; says until when to wait if they may pass
+    /// later.
     pub(super) fn judge(
         &mut self,
         head_root: &ObjectId,
@@ -97,7 +99,8 @@ impl Folder {
                 }
             }
         }
-        // Renames on both sides can make a delete show up under ever new paths: rather nothing than a delete that slips by.
+        // Renames on both sides can make a delete show up under ever new paths: rather nothing than
+        // a delete that slips by.
         let mut comparison = self.compare_with(head_root, &withheld, now)?;
         comparison.target = *head_root;
         comparison.steps.clear();
@@ -112,7 +115,8 @@ impl Folder {
     ) -> Result<(Verdict, Vec<RelPath>), FolderError> {
         let tracked = self.parts.state.snapshot()?.tracked()?;
         let waiting = comparison.deleted.len() as u64;
-        // None but those that wait already: to judge nothing would take the burst for ended and, next time, for new.
+        // None but those that wait already: to judge nothing would take the burst for ended and,
+        // next time, for new.
         let verdict = match is_rest && waiting == 0 {
             true => Verdict::Pass,
             false => self
@@ -161,8 +165,8 @@ impl Folder {
         is_back
     }
 
-    /// Lets the held deletes of one direction through, whatever the head is by now; or takes a changed root as the folder's
-    /// new one.
+    /// Lets the held deletes of one direction through, whatever the head is by now; or takes a
+    /// changed root as the folder's new one.
     pub(super) fn approve(&mut self, kind: HoldKind) -> Result<Input, FolderError> {
         if kind == HoldKind::Root {
             let is_sound = self.root_problem.take().is_some();

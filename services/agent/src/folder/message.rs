@@ -1,4 +1,5 @@
-//! What goes into a [`super::Folder`] and what comes out of it: the border between the folder and the network.
+//! What goes into a [`super::Folder`] and what comes out of it: the border between the folder and
+//! the network.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
-//! Applying what others changed: contents are fetched for a few batches ahead, each batch is made durable, then visible.
+//! Applying what others changed: contents are fetched for a few batches ahead, each batch is made
+//! durable, then visible.
 //!
-//! Memory is bounded: at most [`AHEAD`] batches of [`BATCH_BYTES`] are in memory, whatever the plan. What is on this disk
-//! anyway is not fetched: apply takes it from where it stands. What the service has lost is left out ([`lost`]).
+//! Memory is bounded: at most [`AHEAD`] batches of [`BATCH_BYTES`] are in memory, whatever the
+//! plan. What is on this disk anyway is not fetched: apply takes it from where it stands. What the
+//! service has lost is left out ([`lost`]).
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -139,7 +141,8 @@ impl Folder {
         self.go_on(now, out)
     }
 
-    /// Cuts a plan into batches and finds out what each must fetch; a large file is a batch of its own.
+    /// Cuts a plan into batches and finds out what each must fetch; a large file is a batch of its
+    /// own.
     fn batches(&mut self, steps: Vec<Step>, local: &HashSet<ObjectId>) -> VecDeque<Batch> {
         let mut batches = VecDeque::new();
         let mut batch = self.pull.new_batch();
@@ -167,7 +170,8 @@ impl Folder {
         batches
     }
 
-    /// Returns the chunk of a small file that a step needs and that is neither at hand nor on this disk.
+    /// Returns the chunk of a small file that a step needs and that is neither at hand nor on this
+    /// disk.
     fn wanted(&self, step: &Step, local: &HashSet<ObjectId>) -> Option<(ObjectId, u64)> {
         let Step::Put {
             now: Entry::File(file),
@@ -242,7 +246,8 @@ impl Folder {
         self.go_on(now, out)
     }
 
-    /// The disk failed under way: what was done is sorted out, the rest is compared again after a pause.
+    /// The disk failed under way: what was done is sorted out, the rest is compared again after a
+    /// pause.
     fn interrupted(
         &mut self,
         error: ApplyError,
@@ -325,7 +330,8 @@ impl Folder {
         }
     }
 
-    /// Nodes that the steps need are not here, as parts of a large file's list: they are fetched first.
+    /// Nodes that the steps need are not here, as parts of a large file's list: they are fetched
+    /// first.
     fn needs_nodes_first(&mut self, ids: Vec<(ObjectKind, ObjectId)>) -> Input {
         self.pull.forget();
         self.compare.fetch = Some(FetchRequest::Nodes(ids));

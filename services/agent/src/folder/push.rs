@@ -1,9 +1,10 @@
 //! Making the folder's edits a revision and getting it acknowledged.
 //!
-//! A revision is kept in the state before it is answered for; until then it is sent again, also after a crash: the
-//! service answers "done" if it has it. Only when it is acknowledged does the synced tree move, to what the revision said
-//! of this folder. A revision that cannot be completed any more, because files changed, is dropped and made anew.
-//! A very large first upload goes out in slices.
+//! A revision is kept in the state before it is answered for; until then it is sent again, also
+//! after a crash: the service answers "done" if it has it. Only when it is acknowledged does the
+//! synced tree move, to what the revision said of this folder. A revision that cannot be completed
+//! any more, because files changed, is dropped and made anew. A very large first upload goes out in
+//! slices.
 
 mod items;
 
@@ -40,7 +41,8 @@ const INLINE_BYTES: usize = limits::PACK_BYTES / 2;
 const SLICE_FILES: usize = 10_000;
 /// Most bytes of new content in one revision, unless one file alone has more.
 const SLICE_BYTES: u64 = 1 << 30;
-/// Times that the service may ask for missing objects of one revision, each time for others, before it is made anew.
+/// Times that the service may ask for missing objects of one revision, each time for others, before
+/// it is made anew.
 const MISSING_MAX: u32 = 32;
 
 /// The unsent revision, as the state keeps it.
@@ -163,7 +165,8 @@ impl Folder {
         })
     }
 
-    /// Returns the head with only these files of the target, and the synced tree with only these files of the folder.
+    /// Returns the head with only these files of the target, and the synced tree with only these
+    /// files of the folder.
     fn cut_slice(
         &self,
         ready: &Ready,
@@ -183,8 +186,8 @@ impl Folder {
         Ok((root, synced))
     }
 
-    /// Hands out a revision with all that the service may lack. `is_repeat`: it may be there already, so what cannot be
-    /// read any more is left out and the service decides.
+    /// Hands out a revision with all that the service may lack. `is_repeat`: it may be there
+    /// already, so what cannot be read any more is left out and the service decides.
     fn send(
         &mut self,
         pending: &Pending,
@@ -207,7 +210,8 @@ impl Folder {
             for item in &items {
                 match self.read_item(item)? {
                     Some(object) => request.objects.push(object),
-                    // A node that is not here is one of the head's that merely stands elsewhere now.
+                    // A node that is not here is one of the head's that merely stands elsewhere
+                    // now.
                     None if is_repeat || item.at.is_none() => {}
                     None => return self.give_up(item).map(Some),
                 }
@@ -219,7 +223,8 @@ impl Folder {
         Ok(None)
     }
 
-    /// A file is not what the revision says any more: the revision was never sent, so it is made anew.
+    /// A file is not what the revision says any more: the revision was never sent, so it is made
+    /// anew.
     fn give_up(&mut self, item: &SourceItem) -> Result<Input, FolderError> {
         tracing::debug!(?item, "not what the revision says any more");
         self.drop_pending()?;

@@ -1,4 +1,5 @@
-//! Refuses synced folders inside synced folders: each change would travel twice, and two agents would fight.
+//! Refuses synced folders inside synced folders: each change would travel twice, and two agents
+//! would fight.
 
 use std::collections::VecDeque;
 use std::fs;
@@ -9,8 +10,8 @@ use fsync_core::path::MARKER_DIR;
 use super::error::MarkerError;
 use super::{CONFIG, read_config};
 
-/// Directories looked into for inner synced folders at first contact; a bound on start-up time. A folder made later
-/// inside this one is refused from its own side.
+/// Directories looked into for inner synced folders at first contact; a bound on start-up time. A
+/// folder made later inside this one is refused from its own side.
 const MOST_DIRECTORIES: usize = 50_000;
 
 /// Refuses a folder below another synced one.
@@ -28,7 +29,8 @@ pub(super) fn refuse_outer(dir: &Path) -> Result<(), MarkerError> {
     Ok(())
 }
 
-/// Refuses a folder with a synced one somewhere inside. Links are not followed, unreadable parts are passed over.
+/// Refuses a folder with a synced one somewhere inside. Links are not followed, unreadable parts
+/// are passed over.
 pub(super) fn refuse_inner(dir: &Path) -> Result<(), MarkerError> {
     let mut queue = VecDeque::from([dir.to_owned()]);
     let mut left = MOST_DIRECTORIES;

@@ -1,4 +1,5 @@
-//! Progress as bars on a terminal: one per stage that is under way, everything else as lines above them.
+//! Progress as bars on a terminal: one per stage that is under way, everything else as lines above
+//! them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -75,8 +75,8 @@ impl<W> Paced<W> {
         }
     }
 
-    /// Returns the time since the stage began if the event is to be shown. A stage shorter than [`PACE`] shows its end
-    /// only.
+    /// Returns the time since the stage began if the event is to be shown. A stage shorter than
+    /// [`PACE`] shows its end only.
     fn is_due(&mut self, event: &Event, now: Instant) -> Option<Duration> {
         match event {
             Event::Progress { stage, .. } => {

@@ -40,8 +40,8 @@ pub(super) fn failed(error: &ClientError) -> Failure {
     Failure::new(kind, error.to_string())
 }
 
-/// Returns the newest `limit` revisions that changed a path, with what each has there; looks at as many revisions as one
-/// log answer holds.
+/// Returns the newest `limit` revisions that changed a path, with what each has there; looks at as
+/// many revisions as one log answer holds.
 pub(super) async fn versions(
     http: &Http,
     path: &RelPath,

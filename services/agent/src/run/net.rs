@@ -1,8 +1,8 @@
 //! Carries out what a folder wants of the network, and hands the answers back as inputs.
 //!
-//! Each request is a task of its own, started by the sync thread and ended with the agent; the folder asks for one thing
-//! at a time (chunks apart), so there is no queue here. An answer that cannot be handed back means that the folder is
-//! closed: it is dropped.
+//! Each request is a task of its own, started by the sync thread and ended with the agent; the
+//! folder asks for one thing at a time (chunks apart), so there is no queue here. An answer that
+//! cannot be handed back means that the folder is closed: it is dropped.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! The tree's other agents, as servers tell of them, for `status`.
 //!
-//! Guarantees: at most [`limits::PRESENCE_SOCKETS`], whatever a server tells. Does not: decide anything.
+//! Guarantees: at most [`limits::PRESENCE_SOCKETS`], whatever a server tells. Does not: decide
+//! anything.
 
 use std::collections::BTreeMap;
 

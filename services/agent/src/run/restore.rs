@@ -1,7 +1,8 @@
 //! Brings an earlier version of a path back, as a new change of the user's.
 //!
-//! Guarantees: what stands there now is moved to the trash, never overwritten; each file is complete when it appears. The
-//! watcher sees the change like any other, so it becomes a revision and reaches everybody.
+//! Guarantees: what stands there now is moved to the trash, never overwritten; each file is
+//! complete when it appears. The watcher sees the change like any other, so it becomes a revision
+//! and reaches everybody.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -82,7 +83,8 @@ async fn try_restore(
     Ok((revision, changed))
 }
 
-/// Finds the version to restore: that of the revision, or the newest one that the folder does not have.
+/// Finds the version to restore: that of the revision, or the newest one that the folder does not
+/// have.
 async fn find(
     net: &Net,
     nodes: &mut MemoryNodes,

@@ -1,8 +1,8 @@
 //! The trash task: looks through the trash at start and then once a day.
 //!
-//! Started by `run.rs`, ended with it; each sweep runs on the blocking pool, so the sync thread never waits for one. A sweep
-//! that is under way at the end stops between two slots.
-//! Nothing is swept while the root is held: a rescued file would make an emptied folder look filled again.
+//! Started by `run.rs`, ended with it; each sweep runs on the blocking pool, so the sync thread
+//! never waits for one. A sweep that is under way at the end stops between two slots. Nothing is
+//! swept while the root is held: a rescued file would make an emptied folder look filled again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use crate::trash::{Rescued, Sweep};
 
 /// Longest time between two sweeps.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-/// What went to the trash less than this ago is left alone; also the shortest time between two sweeps.
+/// What went to the trash less than this ago is left alone; also the shortest time between two
+/// sweeps.
 const SETTLE: Duration = Duration::from_secs(60);
 
 /// Starts the task.

@@ -1,10 +1,13 @@
 //! Answers a `want`: sends the service what it lost and this folder has.
 //!
-//! Guarantees: only objects that the synced tree reaches are sent, so a hostile server gets nothing that it was not given
-//! before; a chunk is read only where the tree has exactly it, and verified; one answer at a time, and none sooner than
-//! [`PAUSE`] after the one before; what this folder does not have is passed over in silence.
-//! Does not: touch the folder's sync thread. The walk over the tree runs on the blocking pool, over a snapshot.
-//! Task: `want`, one at a time; ended with the agent. One that fails is forgotten: the service asks again.
+//! Guarantees: only objects that the synced tree reaches are sent, so a hostile server gets nothing
+//! that it was not given before; a chunk is read only where the tree has exactly it, and verified;
+//! one answer at a time, and none sooner than [`PAUSE`] after the one before; what this folder does
+//! not have is passed over in silence.
+//! Does not: touch the folder's sync thread. The walk over the tree runs on the blocking pool, over
+//! a snapshot.
+//! Task: `want`, one at a time; ended with the agent. One that fails is forgotten: the service asks
+//! again.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

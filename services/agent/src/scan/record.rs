@@ -1,7 +1,9 @@
-//! The recorder: the one thread of a scan that writes the state, in transactions of a few thousand rows.
+//! The recorder: the one thread of a scan that writes the state, in transactions of a few thousand
+//! rows.
 //!
-//! Guarantees: each transaction leaves rows, exceptions and both trees fitting one another.
-//! A directory that is gone waits in limbo with its rows until the end: it may turn up under another name.
+//! Guarantees: each transaction leaves rows, exceptions and both trees fitting one another. A
+//! directory that is gone waits in limbo with its rows until the end: it may turn up under another
+//! name.
 
 mod finish;
 
@@ -121,7 +123,8 @@ impl<'a> Recorder<'a> {
         edits: &mut Edits<'a>,
         batch: Batch,
     ) -> Result<(), ScanError> {
-        // A directory that vanished again under the scan has no number: what was found in it is of no use.
+        // A directory that vanished again under the scan has no number: what was found in it is of
+        // no use.
         let Some(no) = tx.dir_at(&batch.dir)? else {
             return Ok(());
         };
@@ -299,7 +302,8 @@ impl<'a> Recorder<'a> {
         (name, row): (&Name, &Row),
     ) -> Result<(Option<RelPath>, Option<Entry>), ScanError> {
         let Some((dir, old)) = step.tx.parent_of(no)? else {
-            // Forgotten in this very scan, with all that its workers still take for known: look again.
+            // Forgotten in this very scan, with all that its workers still take for known: look
+            // again.
             self.busy.push(step.dir.join(name));
             step.tx.put_row(step.no, name, row)?;
             return Ok((None, None));
@@ -364,7 +368,8 @@ impl<'a> Recorder<'a> {
         if let Some(before) = before
             && before.is_same(&entry)
         {
-            // Only the disk's own times differ: the tree keeps the times that travelled with the content.
+            // Only the disk's own times differ: the tree keeps the times that travelled with the
+            // content.
             row.held = Held::Leaf(before);
             return Ok(step.tx.put_row(step.no, name, &row)?);
         }

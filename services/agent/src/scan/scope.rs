@@ -57,8 +57,8 @@ pub(super) fn plan(
     })
 }
 
-/// Widens each path to the first directory on its way that index and disk do not both have, drops doubles and what a deep look
-/// covers. A changed rule file means all of its directory.
+/// Widens each path to the first directory on its way that index and disk do not both have, drops
+/// doubles and what a deep look covers. A changed rule file means all of its directory.
 fn widen(files: &dyn Files, snapshot: &Snapshot, looks: &[Look]) -> Result<Vec<Look>, ScanError> {
     let mut standing = Standing {
         files,
@@ -109,8 +109,8 @@ struct Standing<'a> {
 }
 
 impl Standing<'_> {
-    /// Returns whether a directory still stands where the index has it. One that was moved away takes its rows along:
-    /// what is missing at its old place is not deleted.
+    /// Returns whether a directory still stands where the index has it. One that was moved away
+    /// takes its rows along: what is missing at its old place is not deleted.
     fn holds(&mut self, no: DirNo, path: &RelPath, row: &Row) -> Result<bool, ScanError> {
         if let Some(holds) = self.seen.get(&no) {
             return Ok(*holds);

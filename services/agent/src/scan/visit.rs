@@ -187,7 +187,8 @@ impl<'v, 'a> Visit<'v, 'a> {
         }
     }
 
-    /// Looks at one name: what stands there, what the index has, and whether all below is to be looked at.
+    /// Looks at one name: what stands there, what the index has, and whether all below is to be
+    /// looked at.
     fn name(
         &mut self,
         name: Name,
@@ -288,7 +289,8 @@ impl<'v, 'a> Visit<'v, 'a> {
         self.below.push(Job::List(Dir { path, no, rules }));
     }
 
-    /// Finds the directory of the index that this one was, if its old path does not hold it any more.
+    /// Finds the directory of the index that this one was, if its old path does not hold it any
+    /// more.
     fn moved_from(&self, stat: &Stat) -> Result<Option<DirNo>, ScanError> {
         let snapshot = self.shared.snapshot;
         let Some((no, row)) = snapshot.dir_of_inode(stat)? else {
@@ -322,7 +324,8 @@ fn excluded(rules: &Rules, path: &RelPath, stat: &Stat) -> Option<Exception> {
     None
 }
 
-/// Returns whether a directory holds nothing that could be in the tree: only what is ignored or excepted.
+/// Returns whether a directory holds nothing that could be in the tree: only what is ignored or
+/// excepted.
 pub(crate) fn is_only_excepted<S: Source>(
     files: &dyn Files,
     view: &View<S>,

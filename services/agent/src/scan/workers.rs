@@ -1,7 +1,9 @@
-//! The threads of a scan: a stack of jobs, workers that list and hash, a bounded channel to the recorder.
+//! The threads of a scan: a stack of jobs, workers that list and hash, a bounded channel to the
+//! recorder.
 //!
-//! The stack is last in, first out, so that memory follows the depth of the tree, not its size. Workers end when no job
-//! is left or the recorder has gone; the scope joins them before the scan returns.
+//! The stack is last in, first out, so that memory follows the depth of the tree, not its size.
+//! Workers end when no job is left or the recorder has gone; the scope joins them before the scan
+//! returns.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -245,7 +247,8 @@ pub(super) fn run(
         drop(sender);
         let recorded = record(&mut recorder, &receiver, &mut || progress(&shared.counts()));
         shared.close();
-        // A worker may wait for room in the channel: take the receiver away before the threads are joined.
+        // A worker may wait for room in the channel: take the receiver away before the threads are
+        // joined.
         drop(receiver);
         recorded
     })?;

@@ -82,8 +82,8 @@ impl State {
         get(self.snapshot()?.table(Part::Nodes)?, id.as_bytes())
     }
 
-    /// Removes nodes that neither the state's own roots nor `roots` reach, if the table has grown to twice its size
-    /// after the last sweep. A node of a root that is not at hand is passed over.
+    /// Removes nodes that neither the state's own roots nor `roots` reach, if the table has grown
+    /// to twice its size after the last sweep. A node of a root that is not at hand is passed over.
     ///
     /// # Errors
     /// [`StateError`] of the database.

@@ -1,6 +1,7 @@
 //! Records beside the index: apply intents and trash entries, and how entries are written in them.
 //!
-//! Shape of an entry: `0` for none, else `kind u8 | id (32)`, for files followed by `size | exec u8 | mtime`.
+//! Shape of an entry: `0` for none, else `kind u8 | id (32)`, for files followed by `size | exec u8
+//! | mtime`.
 
 use fsync_core::id::RevisionId;
 use fsync_core::node::{Content, Entry, FileEntry, Mtime};

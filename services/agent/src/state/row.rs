@@ -1,7 +1,9 @@
-//! One row of the index: what stood at a path when it was last looked at, and what it was in the tree.
+//! One row of the index: what stood at a path when it was last looked at, and what it was in the
+//! tree.
 //!
-//! Shape: `kind u8 | flags u8 | dev | ino | btime | size | mtime | ctime | recorded` (8 bytes little-endian each), then
-//! for a directory its number, for a file `id (32) | size | mtime of the entry`, for a link its `id`.
+//! Shape: `kind u8 | flags u8 | dev | ino | btime | size | mtime | ctime | recorded` (8 bytes
+//! little-endian each), then for a directory its number, for a file `id (32) | size | mtime of the
+//! entry`, for a link its `id`.
 
 use fsync_core::id::{ID_BYTES, ObjectId};
 use fsync_core::node::{Content, Entry, FileEntry, Mtime};
@@ -9,7 +11,8 @@ use fsync_core::node::{Content, Entry, FileEntry, Mtime};
 use super::{Result, StateError};
 use crate::files::{Kind, Stat};
 
-/// Two changes within this time can leave one change time, in ns: the coarsest clock tick that kernels have.
+/// Two changes within this time can leave one change time, in ns: the coarsest clock tick that
+/// kernels have.
 const RACY_NANOS: i64 = 20_000_000;
 const FLAG_BTIME: u8 = 1;
 const FLAG_EXEC: u8 = 2;
@@ -64,7 +67,8 @@ impl Stamp {
             && (self.dev, self.ino, self.btime) == (stat.dev, stat.ino, stat.btime)
     }
 
-    /// Returns whether it is the same inode with the same size and modification time; renames are no difference.
+    /// Returns whether it is the same inode with the same size and modification time; renames are
+    /// no difference.
     pub fn is_content(&self, stat: &Stat) -> bool {
         self.is_inode(stat) && (self.size, self.mtime) == (stat.size, stat.mtime)
     }

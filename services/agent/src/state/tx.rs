@@ -98,7 +98,8 @@ impl Tx<'_> {
         Ok(DirNo(next))
     }
 
-    /// Writes a row. A directory that stood there is forgotten with all below it unless it is the same one.
+    /// Writes a row. A directory that stood there is forgotten with all below it unless it is the
+    /// same one.
     ///
     /// # Errors
     /// [`StateError`] of the database.
@@ -176,7 +177,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Moves a row: one row, also for a directory with all below it. `row` is what it is at its new place.
+    /// Moves a row: one row, also for a directory with all below it. `row` is what it is at its new
+    /// place.
     ///
     /// # Errors
     /// [`StateError`] of the database.

@@ -60,7 +60,8 @@ impl Part {
     }
 }
 
-/// The tables of the state, each opened when it is first needed: most readers and writers need one or two.
+/// The tables of the state, each opened when it is first needed: most readers and writers need one
+/// or two.
 pub struct View<S: Source> {
     source: S,
     tables: [OnceLock<S::Table>; Part::ALL.len()],

@@ -1,4 +1,5 @@
-//! Applies on a real folder: what is put, replaced, taken away; what is never clobbered; what a crash leaves.
+//! Applies on a real folder: what is put, replaced, taken away; what is never clobbered; what a
+//! crash leaves.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,4 +1,5 @@
-//! Scans of a real folder: what becomes an edit, what is never read, what is unknown and so untouched.
+//! Scans of a real folder: what becomes an edit, what is never read, what is unknown and so
+//! untouched.
 
 use crate::fixture::{Folder, moves};
 use fsync_agent::scan::Scope;

@@ -1,8 +1,9 @@
 //! Which changed paths are due for a scan: the latency rules of the agent.
 //!
-//! A finished write, a rename or a delete of a path that was quiet for a second is due at once. A path that keeps
-//! changing waits for a window that doubles up to [`WINDOW_MAX`]; a write that is not finished waits for quiet. Nothing
-//! waits longer than [`WAIT_MAX`]. Too many paths at once become one scan of the whole tree.
+//! A finished write, a rename or a delete of a path that was quiet for a second is due at once. A
+//! path that keeps changing waits for a window that doubles up to [`WINDOW_MAX`]; a write that is
+//! not finished waits for quiet. Nothing waits longer than [`WAIT_MAX`]. Too many paths at once
+//! become one scan of the whole tree.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,8 +31,8 @@ const PACE_MAX: usize = 4_096;
 pub enum ChangeKind {
     /// A write ended, or something was moved here: what stands there now is meant to.
     Finished,
-    /// It was deleted or moved away. That is told at once and is no write: an editor that puts its backup aside and
-    /// writes anew does not wait for it.
+    /// It was deleted or moved away. That is told at once and is no write: an editor that puts its
+    /// backup aside and writes anew does not wait for it.
     Gone,
     /// A write is under way, or its end cannot be seen.
     Unfinished,
@@ -120,8 +121,9 @@ impl Changes {
         waiting.is_subtree = true;
     }
 
-    /// Asks for a scan of a path that was not as expected, with all below; of everything for the root. What else is
-    /// finished is looked at with it: a rename shows at two paths, and one of them alone tells half of it.
+    /// Asks for a scan of a path that was not as expected, with all below; of everything for the
+    /// root. What else is finished is looked at with it: a rename shows at two paths, and one of
+    /// them alone tells half of it.
     pub fn stale(&mut self, path: RelPath, now: Moment) {
         if path.is_root() || self.waiting.len() >= PATHS_MAX {
             return self.everything(now);

@@ -1,8 +1,9 @@
 //! The delete hold: when a burst of deletes stops and asks the user.
 //!
-//! Deletes are counted over a sliding window against the tree at its start. Few pass at once; from [`BURST_FROM`] on
-//! they wait until the burst ends and are then judged as a whole: more than half of the tree and more than
-//! [`HOLD_FROM`] files are held. Only the deletes in question are withheld, all else flows.
+//! Deletes are counted over a sliding window against the tree at its start. Few pass at once; from
+//! [`BURST_FROM`] on they wait until the burst ends and are then judged as a whole: more than half
+//! of the tree and more than [`HOLD_FROM`] files are held. Only the deletes in question are
+//! withheld, all else flows.
 
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ pub struct DeleteWindow {
 }
 
 impl DeleteWindow {
-    /// Judges `waiting` deleted files that were not confirmed yet; the tree holds `files` files, those included.
+    /// Judges `waiting` deleted files that were not confirmed yet; the tree holds `files` files,
+    /// those included.
     pub fn judge(&mut self, waiting: u64, files: u64, now: Moment) -> Verdict {
         if waiting == 0 {
             self.waiting = 0;

@@ -1,10 +1,12 @@
-//! Admission: may this revision become part of the tree? Costs what changed against its parent, not the tree.
+//! Admission: may this revision become part of the tree? Costs what changed against its parent, not
+//! the tree.
 //!
-//! Guarantees: after a clean walk every object that the root reaches is complete for the tree, or in the push or its
-//! upload session; parts of directories fit together, file lists add up to their entries' sizes, chunks have the
-//! lengths that the lists say.
+//! Guarantees: after a clean walk every object that the root reaches is complete for the tree, or
+//! in the push or its upload session; parts of directories fit together, file lists add up to their
+//! entries' sizes, chunks have the lengths that the lists say.
 //! Does not: look below nodes that are complete already: they were admitted once.
-//! Place: called by [`super::commit`] with the facts at hand; what it lacks goes into the questions, and it is called again.
+//! Place: called by [`super::commit`] with the facts at hand; what it lacks goes into the
+//! questions, and it is called again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -412,8 +414,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Returns an old directory's node; `is_whole` ends if it was asked for. One that is lost is done without: what is new
-    /// is told by what is held then, which costs more and is as right.
+    /// Returns an old directory's node; `is_whole` ends if it was asked for. One that is lost is
+    /// done without: what is new is told by what is held then, which costs more and is as right.
     fn old_dir(&mut self, id: ObjectId, is_whole: &mut bool) -> Option<Arc<Node>> {
         match self.look_up(ObjectKind::Directory, id) {
             Stored::Here(node) => Some(node),
@@ -425,7 +427,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Returns the parts that old inner nodes name; an old leaf is a part of its own. `None` after asking for nodes.
+    /// Returns the parts that old inner nodes name; an old leaf is a part of its own. `None` after
+    /// asking for nodes.
     fn old_parts(
         &mut self,
         old: Old,

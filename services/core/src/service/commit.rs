@@ -6,10 +6,11 @@
 //!                    +------------------- Conflict (at most 8 times) -----+
 //! ```
 //!
-//! Guarantees: a revision in the lineage is answered `Done`, however late; parents stand in the lineage; what is
-//! admitted is complete; replies and the wake-up come after the journal said that the commit is durable; every push
-//! gets exactly one reply. The merge is always exactly (head, incoming), with the base that is the incoming revision's
-//! parent of highest seq (ties: lowest id).
+//! Guarantees: a revision in the lineage is answered `Done`, however late; parents stand in the
+//! lineage; what is admitted is complete; replies and the wake-up come after the journal said that
+//! the commit is durable; every push gets exactly one reply. The merge is always exactly (head,
+//! incoming), with the base that is the incoming revision's parent of highest seq (ties: lowest
+//! id).
 //! Does not: keep objects. The driver stores those of the tickets that a [`CommitWrite`] names.
 //! Place: one [`Commits`] per tree; driven by the server's `tree.rs` and by the simulator.
 

@@ -1,7 +1,8 @@
-//! What an agent at one revision lacks of another: nodes first, then the chunks of small files, in order of paths.
+//! What an agent at one revision lacks of another: nodes first, then the chunks of small files, in
+//! order of paths.
 //!
-//! Guarantees: costs what differs; whatever is left out for its size can be asked for by id. A renamed directory costs
-//! nothing below it, because its node is known from where it stood before.
+//! Guarantees: costs what differs; whatever is left out for its size can be asked for by id. A
+//! renamed directory costs nothing below it, because its node is known from where it stood before.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,8 @@ use crate::path::Name;
 pub struct Delta {
     /// Nodes, at most [`limits::DELTA_NODES`].
     pub nodes: Vec<(ObjectKind, ObjectId)>,
-    /// Chunks of files up to [`limits::WHOLE_FILE_BYTES`], at most [`limits::DELTA_INLINE_BYTES`] together.
+    /// Chunks of files up to [`limits::WHOLE_FILE_BYTES`], at most [`limits::DELTA_INLINE_BYTES`]
+    /// together.
     pub chunks: Vec<ObjectId>,
 }
 
@@ -30,7 +32,8 @@ struct Walk<'a> {
     out: Delta,
 }
 
-/// Returns what is reachable from root `to` and not from root `from`, within the limits of one answer.
+/// Returns what is reachable from root `to` and not from root `from`, within the limits of one
+/// answer.
 ///
 /// # Errors
 /// [`NodesError::Missing`] with the nodes to load before calling again.
@@ -56,7 +59,8 @@ pub fn delta(nodes: &dyn Nodes, from: Option<ObjectId>, to: ObjectId) -> Result<
 }
 
 impl Walk<'_> {
-    /// Fills `had` with all ids below `from` where it differs from `to`: both are walked side by side.
+    /// Fills `had` with all ids below `from` where it differs from `to`: both are walked side by
+    /// side.
     fn gather_had(&mut self, from: ObjectId, to: ObjectId) -> Result<(), NodesError> {
         let mut pairs = vec![(from, Some(to))];
         let mut budget = limits::DELTA_NODES;
@@ -91,7 +95,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Returns the entries of a directory; its parts count as had. What is not at hand is gathered and left out.
+    /// Returns the entries of a directory; its parts count as had. What is not at hand is gathered
+    /// and left out.
     fn parts(&mut self, dir: &ObjectId) -> Result<Vec<(Name, Entry)>, NodesError> {
         let mut entries = Vec::new();
         let mut stack = vec![*dir];

@@ -1,7 +1,8 @@
 //! What the state machines ask the journal, and what they were told.
 //!
-//! A machine never waits: it works on the facts it has, gathers every question it meets, and starts again once they are
-//! answered. A negative answer is a fact too, so no question is asked twice for one state of the journal.
+//! A machine never waits: it works on the facts it has, gathers every question it meets, and starts
+//! again once they are answered. A negative answer is a fact too, so no question is asked twice for
+//! one state of the journal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use crate::nodes::{Nodes, NodesError};
 use crate::service::record::{HeadState, Held, Stored, UploadId};
 use crate::wire::Seq;
 
-/// Most revisions that one look at the lineage after a seq brings; a longer chain gives no move hints.
+/// Most revisions that one look at the lineage after a seq brings; a longer chain gives no move
+/// hints.
 pub const CHAIN_REVISIONS: usize = 1000;
 
 /// What is to be looked up; answered by [`Answers`] in one go.
@@ -71,7 +73,8 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// Takes answers; a new generation makes earlier facts about objects doubtful, so they are dropped.
+    /// Takes answers; a new generation makes earlier facts about objects doubtful, so they are
+    /// dropped.
     pub(super) fn learn(&mut self, answers: Answers) {
         if self.generation.is_some_and(|g| g != answers.generation) {
             self.held.clear();

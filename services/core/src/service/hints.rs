@@ -1,6 +1,7 @@
 //! Move hints along a lineage: several renames in a row as one.
 //!
-//! Hints speed things up and redirect edits; a chain that cannot be followed gives none, which costs speed, never content.
+//! Hints speed things up and redirect edits; a chain that cannot be followed gives none, which
+//! costs speed, never content.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,8 @@ use crate::limits;
 use crate::path::RelPath;
 use crate::revision::{MoveHint, Revision};
 
-/// Composes the hints of revisions that follow one another, oldest first, into hints against the first one's parent.
+/// Composes the hints of revisions that follow one another, oldest first, into hints against the
+/// first one's parent.
 pub fn compose<'a>(steps: impl IntoIterator<Item = &'a [MoveHint]>) -> Vec<MoveHint> {
     let mut moves: Vec<MoveHint> = Vec::new();
     for step in steps {
@@ -39,7 +41,8 @@ pub fn compose<'a>(steps: impl IntoIterator<Item = &'a [MoveHint]>) -> Vec<MoveH
     moves
 }
 
-/// Returns what `path` was called before the earlier moves: below a renamed directory it had the old prefix.
+/// Returns what `path` was called before the earlier moves: below a renamed directory it had the
+/// old prefix.
 fn origin(earlier: &[MoveHint], path: &RelPath) -> RelPath {
     earlier
         .iter()
@@ -50,8 +53,8 @@ fn origin(earlier: &[MoveHint], path: &RelPath) -> RelPath {
 
 /// Returns the composed hints on the way of first parents from `from` to `to`.
 ///
-/// `known` holds the revisions after `from`'s nearest ancestor on that way. Where `to`'s way passes a merge that took
-/// `from` itself in, that merge's own hints are `from`'s and are left out.
+/// `known` holds the revisions after `from`'s nearest ancestor on that way. Where `to`'s way passes
+/// a merge that took `from` itself in, that merge's own hints are `from`'s and are left out.
 pub fn along(
     known: &BTreeMap<RevisionId, &Revision>,
     from: (&RevisionId, &[RevisionId]),

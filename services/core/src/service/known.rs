@@ -1,7 +1,7 @@
 //! Which versions a tree once had: is this content what stood at this path in an earlier revision?
 //!
-//! Guarantees: directories that several revisions share are looked at once, so the cost follows what changed at the
-//! asked paths, not the number of revisions times paths.
+//! Guarantees: directories that several revisions share are looked at once, so the cost follows
+//! what changed at the asked paths, not the number of revisions times paths.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,8 +1,10 @@
 //! A journal in memory: heads, lineage, objects, what is complete for which tree, upload sessions.
 //!
-//! Guarantees: the rules of every journal, in their plainest form: a commit changes all or nothing; an object is told of
-//! only to a tree for which it is complete or to a session that holds it; a sweep never takes what a commit relies on.
-//! Place: the server's journal for `memory:` and the simulator's store; the redb journal passes the same contract suite.
+//! Guarantees: the rules of every journal, in their plainest form: a commit changes all or nothing;
+//! an object is told of only to a tree for which it is complete or to a session that holds it; a
+//! sweep never takes what a commit relies on.
+//! Place: the server's journal for `memory:` and the simulator's store; the redb journal passes the
+//! same contract suite.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,7 +34,8 @@ pub struct Ledger {
 struct Tenant {
     generation: u64,
     objects: BTreeMap<ObjectId, Row>,
-    /// Objects whose places were found empty: not here, but whoever may read them still may once they are.
+    /// Objects whose places were found empty: not here, but whoever may read them still may once
+    /// they are.
     lost: BTreeMap<ObjectId, Row>,
     packs: BTreeMap<PackId, u64>,
     doomed: BTreeMap<PackId, Now>,
@@ -119,7 +122,8 @@ impl Ledger {
         }
     }
 
-    /// Answers all questions; nodes are found if they are inline, as they always are in the simulator.
+    /// Answers all questions; nodes are found if they are inline, as they always are in the
+    /// simulator.
     pub fn answer(&self, tree: &TreeKey, questions: &Questions) -> Answers {
         let node = |(kind, id): &(ObjectKind, ObjectId)| {
             let place = self.locate(&tree.tenant, id);
@@ -260,9 +264,11 @@ impl Ledger {
         of_tree.flat_map(|u| u.objects.iter().copied()).collect()
     }
 
-    /// Forgets that objects are complete for a tree, but for `live` and what was marked at or after `cutoff`.
+    /// Forgets that objects are complete for a tree, but for `live` and what was marked at or after
+    /// `cutoff`.
     ///
-    /// Returns how many it forgot (or would, with `is_dry`); `None` if the head is not `head` any more.
+    /// Returns how many it forgot (or would, with `is_dry`); `None` if the head is not `head` any
+    /// more.
     pub fn sweep_tree(
         &mut self,
         tree: &TreeKey,
@@ -290,7 +296,8 @@ impl Ledger {
         Some(dead)
     }
 
-    /// Forgets objects of a tenant that are complete for no tree, in no session, and older than `cutoff`.
+    /// Forgets objects of a tenant that are complete for no tree, in no session, and older than
+    /// `cutoff`.
     ///
     /// Returns how many (or would, with `is_dry`), and how much of each pack is still needed.
     pub fn sweep_objects(

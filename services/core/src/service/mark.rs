@@ -1,6 +1,7 @@
 //! The mark of garbage collection: everything that roots reach.
 //!
-//! Guarantees: iterative, bounded by the number of distinct objects; asks for nodes in batches that the driver chooses.
+//! Guarantees: iterative, bounded by the number of distinct objects; asks for nodes in batches that
+//! the driver chooses.
 //! Does not: delete. What is not marked may go, after the grace that the driver keeps.
 
 use std::collections::{BTreeMap, BTreeSet};

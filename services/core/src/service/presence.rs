@@ -1,9 +1,10 @@
 //! Which agents are at a tree and what they do: kept per socket, told to the tree's other sockets.
 //!
-//! Guarantees: the first [`limits::PRESENCE_SOCKETS`] sockets of a tree take part, later ones neither tell nor hear until
-//! one leaves and they subscribe again, so that a change costs so many frames at most; a state is told only if it is not
-//! the one that was told last, and no sooner than [`limits::PRESENCE_MS`] after it changed; who leaves is told of as
-//! `offline`, unless a newer socket of the same agent is there.
+//! Guarantees: the first [`limits::PRESENCE_SOCKETS`] sockets of a tree take part, later ones
+//! neither tell nor hear until one leaves and they subscribe again, so that a change costs so many
+//! frames at most; a state is told only if it is not the one that was told last, and no sooner than
+//! [`limits::PRESENCE_MS`] after it changed; who leaves is told of as `offline`, unless a newer
+//! socket of the same agent is there.
 //! Does not: send. What is to be told is handed to [`super::subscribe::Hub`].
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,8 @@ pub(super) struct Presences {
 }
 
 impl Presences {
-    /// Lets a socket take part in a tree if there is room; returns what it is told of those who are there.
+    /// Lets a socket take part in a tree if there is room; returns what it is told of those who are
+    /// there.
     pub(super) fn join(&mut self, tree: &TreeKey, socket: SocketNo) -> Vec<Presence> {
         let parts = self.trees.entry(tree.clone()).or_default();
         if parts.contains_key(&socket) || parts.len() >= limits::PRESENCE_SOCKETS {

@@ -1,10 +1,12 @@
 //! Subscriptions: who hears of which tree, and what is still to be told to whom.
 //!
-//! Guarantees: a socket is registered before its heads are looked up, so no head falls between answer and first wake-up;
-//! of several refs of one tree only the newest waits for a socket; what waits is bounded by the socket's trees; a reader
-//! that takes nothing for [`SLOW_MS`] is closed with a reason; a tree's sockets are asked for lost objects at most once in
-//! [`limits::WANT_MS`], and what falls in between is forgotten: whoever misses an object asks again.
-//! Does not: guarantee delivery. A wake-up only saves time; the beacon and the next subscribe carry the truth.
+//! Guarantees: a socket is registered before its heads are looked up, so no head falls between
+//! answer and first wake-up; of several refs of one tree only the newest waits for a socket; what
+//! waits is bounded by the socket's trees; a reader that takes nothing for [`SLOW_MS`] is closed
+//! with a reason; a tree's sockets are asked for lost objects at most once in [`limits::WANT_MS`],
+//! and what falls in between is forgotten: whoever misses an object asks again.
+//! Does not: guarantee delivery. A wake-up only saves time; the beacon and the next subscribe carry
+//! the truth.
 //! Place: one [`Hub`] per replica; driven by the server's `socket.rs` and by the simulator.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +30,8 @@ pub const SLOW_MS: u64 = 15_000;
 const ANSWERS: usize = 8;
 /// Trees in one beacon frame: keeps frames far below [`limits::FRAME_BYTES`].
 const BEACON_TREES: usize = 128;
-/// A reader closed for slowness comes back after this time, in milliseconds, plus jitter by its number.
+/// A reader closed for slowness comes back after this time, in milliseconds, plus jitter by its
+/// number.
 const SLOW_RETRY_MS: u64 = 1000;
 
 /// One connection as its driver numbers it.

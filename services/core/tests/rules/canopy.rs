@@ -1,11 +1,13 @@
-//! A checker of merge, comparison and plan together, in the way of Dropbox's CanopyCheck (Jayakar 2020): one tree is
-//! perturbed two or three times, then agents and a service sync it, with late wake-ups, lost answers, interrupted and
-//! shuffled applies, unreadable files, wrong and lost move hints, and users who go on.
+//! A checker of merge, comparison and plan together, in the way of Dropbox's CanopyCheck (Jayakar
+//! 2020): one tree is perturbed two or three times, then agents and a service sync it, with late
+//! wake-ups, lost answers, interrupted and shuffled applies, unreadable files, wrong and lost move
+//! hints, and users who go on.
 //!
-//! Checks: nothing panics or fails; a plan runs in order on a folder that nobody touched meanwhile; after the last act
-//! all come in step within [`ROUNDS`] turns each; disks, synced trees and head are equal then; a content that somebody
-//! wrote and nobody took off his own disk is in the head, and nothing is that nobody wrote; without renames, what
-//! somebody took off his disk does not come back; a lone rename redirects what others write.
+//! Checks: nothing panics or fails; a plan runs in order on a folder that nobody touched meanwhile;
+//! after the last act all come in step within [`ROUNDS`] turns each; disks, synced trees and head
+//! are equal then; a content that somebody wrote and nobody took off his own disk is in the head,
+//! and nothing is that nobody wrote; without renames, what somebody took off his disk does not come
+//! back; a lone rename redirects what others write.
 //! Does not: model contents, crashes inside a step, holds or ignore rules; the simulator does.
 //!
 //! `PROPTEST_CASES` runs more cases than CI does.
@@ -77,7 +79,8 @@ fn wild() -> impl Strategy<Value = Case> {
     cases(any_act(), any_act(), event, proptest::bool::weighted(0.1))
 }
 
-/// Cases without renames, copies, exec bits, strangers and exceptions: what is taken away is gone for good.
+/// Cases without renames, copies, exec bits, strangers and exceptions: what is taken away is gone
+/// for good.
 fn tame() -> impl Strategy<Value = Case> {
     let event = prop_oneof![
         6 => dice().prop_map(Event::Turn),

@@ -104,7 +104,8 @@ impl Store {
     }
 }
 
-/// Returns bytes that look random and are the same for the same seed (splitmix64, Steele et al. 2014).
+/// Returns bytes that look random and are the same for the same seed (splitmix64, Steele et al.
+/// 2014).
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(length + 8);

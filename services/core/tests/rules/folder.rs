@@ -1,4 +1,5 @@
-//! A strict model of a folder: it does a plan's steps, and refuses whatever a file system would refuse.
+//! A strict model of a folder: it does a plan's steps, and refuses whatever a file system would
+//! refuse.
 
 use std::collections::BTreeMap;
 

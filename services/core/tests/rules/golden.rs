@@ -1,8 +1,9 @@
 //! Golden vectors: every encoding and its id, pinned in `tests/golden/*.txt`.
 //!
-//! An encoding that changes makes every stored tree unreadable and every id another one. So a difference here means:
-//! undo the change. Only when the format is changed on purpose (with a new version and a way to read the old one) are
-//! the files written anew: `FSYNC_GOLDEN=write cargo test --release -p fsync-core --test rules golden`.
+//! An encoding that changes makes every stored tree unreadable and every id another one. So a
+//! difference here means: undo the change. Only when the format is changed on purpose (with a new
+//! version and a way to read the old one) are the files written anew: `FSYNC_GOLDEN=write cargo
+//! test --release -p fsync-core --test rules golden`.
 
 use std::fmt::Write as _;
 

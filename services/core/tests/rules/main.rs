@@ -1,7 +1,7 @@
 //! The rules of the core as tests: one binary, one module per concept.
 //!
-//! Tables show what a rule says, properties that it holds everywhere; `golden` pins every encoding for ever.
-//! Each module says `cfg(test)`, so that clippy allows `unwrap` in fixtures too.
+//! Tables show what a rule says, properties that it holds everywhere; `golden` pins every encoding
+//! for ever. Each module says `cfg(test)`, so that clippy allows `unwrap` in fixtures too.
 
 #[cfg(test)]
 mod canopy;

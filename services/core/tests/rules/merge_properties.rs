@@ -1,4 +1,5 @@
-//! What every merge keeps to, tried on random histories of two sides, with honest and with wrong move hints.
+//! What every merge keeps to, tried on random histories of two sides, with honest and with wrong
+//! move hints.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -251,7 +252,8 @@ proptest! {
         let merged = scene.merge();
         let ours = scene.contents(scene.ours.root);
         let after = scene.contents(merged);
-        // A content that stands at one path alone in the base was not deleted by either, only moved.
+        // A content that stands at one path alone in the base was not deleted by either, only
+        // moved.
         let once: Vec<_> = contents(&scene.store, scene.base).into_iter().filter(|(_, n)| *n == 1).collect();
         for (content, _) in once {
             let both = ours.contains(&content) && scene.contents(scene.theirs.root).contains(&content);

@@ -1,4 +1,5 @@
-//! The planner: its steps, run one after the other on a strict model of a folder, give the tree that was wanted.
+//! The planner: its steps, run one after the other on a strict model of a folder, give the tree
+//! that was wanted.
 
 use fsync_core::id::ObjectId;
 use fsync_core::node::Entry;

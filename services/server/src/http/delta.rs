@@ -1,4 +1,5 @@
-//! `GET delta?from&to`: one pack with what differs: nodes, small chunks, then the revision `to`; hints in a header.
+//! `GET delta?from&to`: one pack with what differs: nodes, small chunks, then the revision `to`;
+//! hints in a header.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ use fsync_core::wire::{MOVES_HEADER, MOVES_HEADER_BYTES, Seq};
 use super::{Api, OfTree, pack};
 use crate::http::error::ApiError;
 
-/// How far before `from` the chain of hints is read: a base that was merged in hangs on revisions before it.
+/// How far before `from` the chain of hints is read: a base that was merged in hangs on revisions
+/// before it.
 const LOOK_BACK: u64 = 64;
 
 #[derive(Debug, serde::Deserialize)]

@@ -1,6 +1,8 @@
-//! Room for bodies in memory: a request waits until what it brings or takes fits, and is turned away if too many wait.
+//! Room for bodies in memory: a request waits until what it brings or takes fits, and is turned
+//! away if too many wait.
 //!
-//! Guarantees: bodies and answers in work never take more than [`ROOM_BYTES`]; at most [`WAITING`] requests wait.
+//! Guarantees: bodies and answers in work never take more than [`ROOM_BYTES`]; at most [`WAITING`]
+//! requests wait.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-//! `POST known`: which versions a tree once had, so that an agent tells stale files from edits at first contact.
+//! `POST known`: which versions a tree once had, so that an agent tells stale files from edits at
+//! first contact.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,8 @@ use crate::store::Loaded;
 
 /// Most versions in one request.
 const VERSIONS: usize = 1000;
-/// Most revisions looked at; older versions count as unknown, which costs a conflict copy, never content.
+/// Most revisions looked at; older versions count as unknown, which costs a conflict copy, never
+/// content.
 const REVISIONS: usize = 10_000;
 
 pub(super) async fn post(

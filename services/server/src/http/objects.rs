@@ -1,4 +1,5 @@
-//! `POST objects` and `POST have`: contents by id, and which of them are lacking; both per tree, never per tenant.
+//! `POST objects` and `POST have`: contents by id, and which of them are lacking; both per tree,
+//! never per tenant.
 
 use axum::Json;
 use axum::extract::State;
@@ -74,7 +75,8 @@ fn check(request: &ObjectsRequest) -> Result<(), ApiError> {
     .map_err(|limit| ServiceError::from(limit).into())
 }
 
-/// An unknown object and another tree's object answer alike; agents are asked for one that was lost.
+/// An unknown object and another tree's object answer alike; agents are asked for one that was
+/// lost.
 async fn not_here(api: &Api, tree: &TreeKey, ids: Vec<ObjectId>) -> Result<ApiError, ServiceError> {
     let lost = api.store.miss(tree, &ids).await?;
     let mut message = format!("{} objects are not in this tree", ids.len());

@@ -25,8 +25,8 @@ use crate::http::error::ApiError;
 
 /// Objects of a push up to this size together, in bytes, are kept in the journal's own transaction.
 const INLINE_BYTES: usize = 256 * 1024;
-/// A body is kept and verified in pieces of this size, in bytes: it is not in memory twice, and what it leaves behind fits
-/// the next one.
+/// A body is kept and verified in pieces of this size, in bytes: it is not in memory twice, and
+/// what it leaves behind fits the next one.
 const PIECE_BYTES: usize = 256 * 1024;
 
 /// A verified pack of a request.
@@ -71,7 +71,8 @@ pub(super) async fn receive(api: &Api, request: Request) -> Result<Received, Api
     api.store.busy(move || verify(raw, bytes, room)).await?
 }
 
-/// Returns the body; `None` if it is too large. What comes in ever so small pieces takes no more room than its bytes.
+/// Returns the body; `None` if it is too large. What comes in ever so small pieces takes no more
+/// room than its bytes.
 async fn read(request: Request, length: Option<usize>) -> Result<Option<Vec<Bytes>>, ApiError> {
     let mut left = limits::PACK_BODY_BYTES;
     let mut raw = Vec::new();
@@ -159,7 +160,8 @@ impl Received {
         Ok(length)
     }
 
-    /// Makes the objects ready for the journal: small ones stay, others are durable in a pack when this returns.
+    /// Makes the objects ready for the journal: small ones stay, others are durable in a pack when
+    /// this returns.
     pub(super) async fn store(
         &mut self,
         api: &Api,
@@ -207,7 +209,8 @@ mod tests {
         pack
     }
 
-    /// A reader that is slow, or never comes back, must not make room for answers that memory does not have.
+    /// A reader that is slow, or never comes back, must not make room for answers that memory does
+    /// not have.
     #[tokio::test]
     async fn an_answer_keeps_its_room_until_its_last_piece_was_taken() {
         let room = Arc::new(Semaphore::new(1));

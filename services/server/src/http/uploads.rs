@@ -1,4 +1,5 @@
-//! `POST uploads`, `PUT uploads/{id}`: sessions that gather objects for a commit, over hours and restarts.
+//! `POST uploads`, `PUT uploads/{id}`: sessions that gather objects for a commit, over hours and
+//! restarts.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};

@@ -1,10 +1,11 @@
-//! The journal in an embedded redb database: one file, one durable write for all commits that wait together.
+//! The journal in an embedded redb database: one file, one durable write for all commits that wait
+//! together.
 //!
-//! Guarantees: a write is on disk when it is answered (redb's immediate durability); writes that wait at the same time
-//! share one transaction, so that commits of many trees cost one sync; if that transaction fails, all of them fail and
-//! nothing was changed.
-//! Tasks: reads run on the blocking pool; writes in one blocking task `journal`, which ends when the journal is closed:
-//! what was queued before is written, what comes after is refused.
+//! Guarantees: a write is on disk when it is answered (redb's immediate durability); writes that
+//! wait at the same time share one transaction, so that commits of many trees cost one sync; if
+//! that transaction fails, all of them fail and nothing was changed.
+//! Tasks: reads run on the blocking pool; writes in one blocking task `journal`, which ends when
+//! the journal is closed: what was queued before is written, what comes after is refused.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -35,7 +36,8 @@ mod write;
 use read::View;
 use tables::Tables;
 
-/// Memory for the database's pages, in bytes: the index of a few hundred thousand objects stays in it.
+/// Memory for the database's pages, in bytes: the index of a few hundred thousand objects stays in
+/// it.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Writes that share one transaction at most: bounds how long the first waits for the last.
 const GROUP_WRITES: usize = 256;

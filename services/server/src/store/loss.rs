@@ -1,12 +1,14 @@
 //! Objects that were lost: gone from the blob store, or rotten there.
 //!
-//! Guarantees: only what a second look finds gone or rotten too is lost, never what an error may have hidden; a lost
-//! object is lacking for everybody, so that it is stored anew when somebody sends it, and its trees have it back then;
-//! each time somebody misses objects of a tree, the tree's agents are asked for them ([`Want`]), first for what is missed,
-//! then for what else the tree has lost.
-//! Does not: say who is asked how often; core's hub does. What waits to be asked for is bounded and may be dropped:
-//! whoever misses an object comes back.
-//! Place: `store.rs` and the handlers that tell readers what is not here; `socket.rs` takes the wants.
+//! Guarantees: only what a second look finds gone or rotten too is lost, never what an error may
+//! have hidden; a lost object is lacking for everybody, so that it is stored anew when somebody
+//! sends it, and its trees have it back then; each time somebody misses objects of a tree, the
+//! tree's agents are asked for them ([`Want`]), first for what is missed, then for what else the
+//! tree has lost.
+//! Does not: say who is asked how often; core's hub does. What waits to be asked for is bounded and
+//! may be dropped: whoever misses an object comes back.
+//! Place: `store.rs` and the handlers that tell readers what is not here; `socket.rs` takes the
+//! wants.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -98,7 +100,8 @@ impl Store {
     }
 }
 
-/// Returns an id to start from, so that in the end all lost objects are asked for although nobody has the first ones.
+/// Returns an id to start from, so that in the end all lost objects are asked for although nobody
+/// has the first ones.
 fn anywhere() -> ObjectId {
     let mut id = [0; ID_BYTES];
     id[..16].copy_from_slice(&clock::random_u128().to_be_bytes());

@@ -1,4 +1,5 @@
-//! One exchange with the server: building a request, sending it with patience that fits its size, sorting what comes back.
+//! One exchange with the server: building a request, sending it with patience that fits its size,
+//! sorting what comes back.
 
 use std::time::Duration;
 

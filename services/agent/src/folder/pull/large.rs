@@ -1,6 +1,7 @@
 //! One large file of an apply: re-used from this disk, fetched in parts, put together in the stage.
 //!
-//! At most [`PARTS`] parts of [`PART_BYTES`] are under way, whatever the size. What was written survives a crash.
+//! At most [`PARTS`] parts of [`PART_BYTES`] are under way, whatever the size. What was written
+//! survives a crash.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

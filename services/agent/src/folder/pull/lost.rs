@@ -1,7 +1,8 @@
-//! Contents that the service has lost: the files that need them are left out of an apply, all else goes on.
+//! Contents that the service has lost: the files that need them are left out of an apply, all else
+//! goes on.
 //!
-//! The user is told once which files wait; the apply ends as one that is tried again, until an agent that has the
-//! contents has sent them or the head does not need them any more.
+//! The user is told once which files wait; the apply ends as one that is tried again, until an
+//! agent that has the contents has sent them or the head does not need them any more.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -21,7 +22,8 @@ pub(super) struct LostContents {
 }
 
 impl LostContents {
-    /// Takes what an apply left out and tells the user if that is news; returns whether it left out nothing.
+    /// Takes what an apply left out and tells the user if that is news; returns whether it left out
+    /// nothing.
     pub(super) fn tell(&mut self, lost: BTreeSet<RelPath>, out: &mut Vec<FolderEffect>) -> bool {
         let is_complete = lost.is_empty();
         if lost != self.told {
@@ -64,7 +66,8 @@ impl Pulling {
 }
 
 impl Applying {
-    /// Leaves out of a batch what needs lost chunks, so that the rest of it is asked for again; `false` if none does.
+    /// Leaves out of a batch what needs lost chunks, so that the rest of it is asked for again;
+    /// `false` if none does.
     pub(super) fn leave_out(&mut self, at: usize, ids: &[ObjectId]) -> bool {
         let Some(batch) = self.batches.get_mut(at) else {
             return false;

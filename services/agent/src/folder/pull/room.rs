@@ -17,8 +17,8 @@ pub(super) fn text(path: &RelPath, error: &FilesError) -> String {
 }
 
 impl Folder {
-    /// Leaves out the large file of a batch if the disk has no room for it, with what is staged of it; returns any other
-    /// error.
+    /// Leaves out the large file of a batch if the disk has no room for it, with what is staged of
+    /// it; returns any other error.
     pub(super) fn no_room(
         &mut self,
         at: usize,

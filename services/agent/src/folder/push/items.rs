@@ -1,7 +1,8 @@
 //! What a revision brings: its objects, and where in the folder each content is read.
 //!
-//! A merged revision may have a content where the folder does not: a conflict copy, or a file in a directory that the
-//! head renamed. Contents of the head that merely moved are with the service already and are not read at all.
+//! A merged revision may have a content where the folder does not: a conflict copy, or a file in a
+//! directory that the head renamed. Contents of the head that merely moved are with the service
+//! already and are not read at all.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -21,7 +22,8 @@ use super::{FolderError, Pending};
 use crate::files::Place;
 use crate::folder::{Folder, Parts, SourceItem};
 
-/// Paths in a revision and, as bytes, where their contents stand in the folder; `None`: only the service has them.
+/// Paths in a revision and, as bytes, where their contents stand in the folder; `None`: only the
+/// service has them.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Record", into = "Record")]
 pub(super) struct Sources(BTreeMap<RelPath, Option<RelPath>>);
@@ -50,7 +52,8 @@ impl From<Sources> for Record {
 }
 
 impl Sources {
-    /// Finds the new files that the folder has elsewhere; looks at all that folder and head differ in only if there is one.
+    /// Finds the new files that the folder has elsewhere; looks at all that folder and head differ
+    /// in only if there is one.
     pub(super) fn find(
         nodes: &dyn Nodes,
         (head, folder): (&ObjectId, &ObjectId),
@@ -59,7 +62,8 @@ impl Sources {
         let mut elsewhere = BTreeMap::new();
         let mut by_content: Option<HashMap<ObjectId, RelPath>> = None;
         for file in files {
-            // What is sent is told apart from the old version's chunks: its list must be at hand by then.
+            // What is sent is told apart from the old version's chunks: its list must be at hand by
+            // then.
             old_chunks(nodes, file)?;
             let wanted = file.now.content.id();
             let there = tree::lookup(nodes, folder, &file.path)?;
@@ -95,7 +99,8 @@ fn contents(
 }
 
 impl Folder {
-    /// Returns the objects to send: what the revision has beyond the head, and what the service asked for.
+    /// Returns the objects to send: what the revision has beyond the head, and what the service
+    /// asked for.
     pub(super) fn items(
         &self,
         pending: &Pending,
@@ -129,7 +134,8 @@ impl Folder {
                 }
             });
             match listed {
-                // A list that is not here is one of the head's; should the service lack it, it asks.
+                // A list that is not here is one of the head's; should the service lack it, it
+                // asks.
                 Err(FolderError::Nodes(NodesError::Missing(_))) => {}
                 listed => listed?,
             }

@@ -54,8 +54,8 @@ impl Recorder<'_> {
         })
     }
 
-    /// Finds exceptions of things that are not there any more. An ignored path that the synced tree has stays ignored,
-    /// there or not: it was never known to be deleted.
+    /// Finds exceptions of things that are not there any more. An ignored path that the synced tree
+    /// has stays ignored, there or not: it was never known to be deleted.
     fn stale_exceptions(&self, looked: &[Look]) -> Result<Vec<RelPath>, ScanError> {
         let snapshot = self.state.snapshot()?;
         let mut stale = Vec::new();
@@ -84,7 +84,8 @@ impl Recorder<'_> {
         Ok(stale)
     }
 
-    /// A file was renamed if what came is the very inode that left; without birth times, if the content is equal too.
+    /// A file was renamed if what came is the very inode that left; without birth times, if the
+    /// content is equal too.
     fn find_renames(&mut self) {
         for came in &self.came {
             let Some(left) = self.left.get(&(came.stamp.dev, came.stamp.ino)) else {
@@ -105,8 +106,8 @@ impl Recorder<'_> {
     }
 }
 
-/// A directory is gone, but what is excepted in it stays as the synced tree has it. A held delete is one of this folder:
-/// once it is released the working tree must not have the path any more.
+/// A directory is gone, but what is excepted in it stays as the synced tree has it. A held delete
+/// is one of this folder: once it is released the working tree must not have the path any more.
 fn restore_excepted(
     tx: &mut Tx<'_>,
     edits: &mut Edits<'_>,

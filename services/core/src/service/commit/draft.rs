@@ -1,7 +1,8 @@
-//! One compare-and-set in the making: folds the commits of a batch, one after the other, onto the head.
+//! One compare-and-set in the making: folds the commits of a batch, one after the other, onto the
+//! head.
 //!
-//! Guarantees: pure; with the same facts and batch it gives the same draft. Questions are gathered for the whole batch, so
-//! that they cost one look-up per round, not per commit.
+//! Guarantees: pure; with the same facts and batch it gives the same draft. Questions are gathered
+//! for the whole batch, so that they cost one look-up per round, not per commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -83,7 +84,8 @@ impl<'a> Draft<'a> {
         draft
     }
 
-    /// Returns the write with the head it makes (`None` if nothing changes), how pushes end, and which are refused.
+    /// Returns the write with the head it makes (`None` if nothing changes), how pushes end, and
+    /// which are refused.
     #[expect(
         clippy::type_complexity,
         reason = "three lists, taken apart at once by the only caller"

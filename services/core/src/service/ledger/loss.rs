@@ -1,4 +1,5 @@
-//! Objects whose places were found empty: they are lacking, but owed to the trees that they are complete for.
+//! Objects whose places were found empty: they are lacking, but owed to the trees that they are
+//! complete for.
 
 use super::{Ledger, Row};
 use crate::id::ObjectId;
@@ -6,9 +7,11 @@ use crate::label::{TenantName, TreeKey};
 use crate::service::record::{Loss, Place};
 
 impl Ledger {
-    /// Forgets places that were found empty, unless an object stands elsewhere by now; returns how many.
+    /// Forgets places that were found empty, unless an object stands elsewhere by now; returns how
+    /// many.
     ///
-    /// The objects are lacking from then on; storing one again gives it back to all trees that it is complete for.
+    /// The objects are lacking from then on; storing one again gives it back to all trees that it
+    /// is complete for.
     pub fn lose(&mut self, tenant: &TenantName, losses: &[Loss]) -> u64 {
         let Some(state) = self.tenants.get_mut(tenant) else {
             return 0;
@@ -30,7 +33,8 @@ impl Ledger {
         count
     }
 
-    /// Returns up to `limit` lost objects that are complete for a tree, from `from` on in order of ids and round.
+    /// Returns up to `limit` lost objects that are complete for a tree, from `from` on in order of
+    /// ids and round.
     pub fn lost(&self, tree: &TreeKey, from: ObjectId, limit: usize) -> Vec<ObjectId> {
         let (Some(tenant), Some(state)) = (self.tenants.get(&tree.tenant), self.trees.get(tree))
         else {

@@ -1,8 +1,9 @@
-//! An agent without network and crashes of its own: scans, compares, applies and pushes by the rules of `services/agent`.
+//! An agent without network and crashes of its own: scans, compares, applies and pushes by the
+//! rules of `services/agent`.
 //!
-//! A turn does one of them, so that others' turns and the user's acts fall in between. What is applied moves synced and
-//! working tree path by path (`apply/steps.rs`); an acknowledged push moves the synced tree to what the revision said of
-//! this folder (`folder/push.rs`).
+//! A turn does one of them, so that others' turns and the user's acts fall in between. What is
+//! applied moves synced and working tree path by path (`apply/steps.rs`); an acknowledged push
+//! moves the synced tree to what the revision said of this folder (`folder/push.rs`).
 
 use std::collections::BTreeMap;
 

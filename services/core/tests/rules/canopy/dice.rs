@@ -1,4 +1,5 @@
-//! Chance by a seed (splitmix64, Steele et al. 2014). Seed 0 is calm: nothing unusual ever happens, so that failures shrink.
+//! Chance by a seed (splitmix64, Steele et al. 2014). Seed 0 is calm: nothing unusual ever happens,
+//! so that failures shrink.
 
 #[derive(Debug)]
 pub(super) struct Dice(u64);

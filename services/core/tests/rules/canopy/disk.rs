@@ -1,4 +1,5 @@
-//! A user's disk: the strict folder with inode numbers, so that renames are found the way a scan finds them.
+//! A user's disk: the strict folder with inode numbers, so that renames are found the way a scan
+//! finds them.
 
 use std::collections::{BTreeMap, BTreeSet};
 

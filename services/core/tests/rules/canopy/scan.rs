@@ -1,4 +1,5 @@
-//! A scan: the working tree becomes what the disk has; renames are found by inode, exceptions begin and end.
+//! A scan: the working tree becomes what the disk has; renames are found by inode, exceptions begin
+//! and end.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +47,8 @@ pub(super) fn scan(store: &mut Store, agent: &mut Agent) {
     except(store, agent, &unreadable);
 }
 
-/// An excepted path stands in the working tree as in the synced one; when it ends it has no ancestor any more.
+/// An excepted path stands in the working tree as in the synced one; when it ends it has no
+/// ancestor any more.
 fn except(store: &mut Store, agent: &mut Agent, unreadable: &BTreeSet<RelPath>) {
     let ended = agent.exceptions.keys().filter(|p| !unreadable.contains(*p));
     let ended: Edits = ended.map(|path| (path.clone(), None)).collect();
@@ -63,8 +65,8 @@ fn except(store: &mut Store, agent: &mut Agent, unreadable: &BTreeSet<RelPath>) 
     agent.working = store.edit(agent.working, &restored);
 }
 
-/// Renamed directories first, top down, each from where the ones before left it; then files that left one path and
-/// came at another.
+/// Renamed directories first, top down, each from where the ones before left it; then files that
+/// left one path and came at another.
 fn renames(agent: &Agent) -> Vec<MoveHint> {
     let disk = &agent.disk;
     let mut rows = Rows::of(&agent.index);
@@ -94,7 +96,8 @@ fn renames(agent: &Agent) -> Vec<MoveHint> {
     moves
 }
 
-/// The index keyed as the agent keys it: a row knows its directory by number, so a renamed directory is one row.
+/// The index keyed as the agent keys it: a row knows its directory by number, so a renamed
+/// directory is one row.
 struct Rows(BTreeMap<Inode, (Inode, Name)>);
 
 impl Rows {

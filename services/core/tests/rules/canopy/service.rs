@@ -1,4 +1,5 @@
-//! The service as its replicas do it: a lineage, a head, and the merge of head and incoming revision.
+//! The service as its replicas do it: a lineage, a head, and the merge of head and incoming
+//! revision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,7 +70,8 @@ impl Service {
         hints::along(&known, (base, parents), &self.head)
     }
 
-    /// Takes a revision in, merging it with the head if that is not its parent; a known one is answered "done".
+    /// Takes a revision in, merging it with the head if that is not its parent; a known one is
+    /// answered "done".
     pub(super) fn commit(&mut self, store: &mut Store, revision: &Revision) -> RevisionId {
         let id = revision.encode().0;
         if self.lineage.contains_key(&id) {

@@ -11,7 +11,8 @@ use proptest::sample::select;
 use super::disk::Disk;
 use crate::fixtures::{Store, file, path, with_meta};
 
-/// Where an act is done: at the path, or where something must stand and does not, at the nth path of the disk.
+/// Where an act is done: at the path, or where something must stand and does not, at the nth path
+/// of the disk.
 #[derive(Debug, Clone)]
 pub(super) struct Spot(pub(super) RelPath, u8);
 

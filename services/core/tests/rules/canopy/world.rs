@@ -45,7 +45,8 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Starts with `count` agents that have the planted tree and are in step; a stranger has it by chance.
+    /// Starts with `count` agents that have the planted tree and are in step; a stranger has it by
+    /// chance.
     pub(super) fn new(plant: &[Act], count: usize, has_stranger: bool) -> Self {
         let mut store = Store::default();
         let mut contents = Contents::default();

@@ -1,4 +1,5 @@
-//! Objects whose places were found empty, in the redb journal: their rows wait in `lost` until they are stored again.
+//! Objects whose places were found empty, in the redb journal: their rows wait in `lost` until they
+//! are stored again.
 //!
 //! Costs: forgetting a whole pack reads the tenant's index once; packs are rarely lost.
 

@@ -1,6 +1,7 @@
 //! The tables of the redb journal, and how rows are encoded.
 //!
-//! Trees and tenants are numbered, so that the many rows carry four bytes of them instead of a name.
+//! Trees and tenants are numbered, so that the many rows carry four bytes of them instead of a
+//! name.
 //!
 //! ```text
 //! meta            name                    -> number (version, next tree, next tenant, inline bytes)

@@ -228,7 +228,8 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Inserts a row; one that is there stays where it is and only becomes young again. Returns whether it was new.
+    /// Inserts a row; one that is there stays where it is and only becomes young again. Returns
+    /// whether it was new.
     fn keep_or_insert(
         &mut self,
         tenant: u32,
