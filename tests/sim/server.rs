@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use fsync_agent::folder::{FetchAnswer, FetchRequest, NetFailure};
+use fsync_core::hints;
 use fsync_core::id::{ObjectId, ObjectKind, RevisionId};
 use fsync_core::label::TreeKey;
 use fsync_core::node::Node;
@@ -15,6 +16,7 @@ use fsync_core::nodes::{Nodes, NodesError};
 use fsync_core::pack::Object;
 use fsync_core::path::RelPath;
 use fsync_core::revision::{MoveHint, Revision};
+use fsync_core::service::Now;
 use fsync_core::service::admit::Pushed;
 use fsync_core::service::commit::{Commits, Effect, Input, Push};
 use fsync_core::service::delta::delta;
@@ -24,7 +26,6 @@ use fsync_core::service::known::Known;
 use fsync_core::service::ledger::Ledger;
 use fsync_core::service::record::{CommitWrite, Payload, Place, Stored, Ticket, UploadId};
 use fsync_core::service::subscribe::{self, Hub};
-use fsync_core::service::{Now, hints};
 use fsync_core::wire::{CommitAnswer, Heads, RefEvent, Seq, Subscribe, TreeHead};
 
 /// How far before `from` the chain of hints is read.

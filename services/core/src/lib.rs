@@ -17,6 +17,7 @@ pub mod conflict;
 pub mod engine;
 pub mod exception;
 pub mod filelist;
+pub mod hints;
 pub mod id;
 pub mod label;
 pub mod limits;

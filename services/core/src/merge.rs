@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 
 use crate::conflict;
+use crate::hints;
 use crate::id::ObjectId;
 use crate::label::AgentName;
 use crate::node::{Entry, FileEntry};
@@ -134,6 +135,7 @@ impl Roots {
         ours: &[MoveHint],
         theirs: &[MoveHint],
     ) -> Result<Vec<MoveHint>, NodesError> {
+        let (ours, theirs) = (&hints::in_order(ours), &hints::in_order(theirs));
         self.gather_ways(overlay, ours.iter().chain(theirs))?;
         let shared: BTreeSet<&MoveHint> =
             ours.iter().filter(|hint| theirs.contains(hint)).collect();

@@ -19,7 +19,6 @@ pub mod commit;
 pub mod delta;
 pub mod error;
 pub mod facts;
-pub mod hints;
 pub mod known;
 pub mod ledger;
 pub mod mark;

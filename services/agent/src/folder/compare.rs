@@ -11,6 +11,7 @@ use fsync_core::compare::{self, Comparison, Sides};
 use fsync_core::engine::changes::Scope;
 use fsync_core::engine::{Compared, Input};
 use fsync_core::exception::Exception;
+use fsync_core::hints;
 use fsync_core::id::ObjectId;
 use fsync_core::node::Entry;
 use fsync_core::nodes::{NodesError, Overlay};
@@ -91,7 +92,7 @@ impl Folder {
             outcome => outcome?,
         };
         self.root_check = RootCheck::Hold;
-        self.local_moves.extend(outcome.moves);
+        self.local_moves = hints::compose([&*self.local_moves, &*outcome.moves]);
         for (path, exception) in outcome.began {
             out.extend(
                 problem_of(&exception)

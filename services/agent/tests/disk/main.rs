@@ -9,5 +9,6 @@ mod apply;
 mod fixture;
 mod holds;
 mod large;
+mod moves;
 mod scan;
 mod state;

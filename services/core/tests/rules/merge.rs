@@ -263,13 +263,32 @@ fn a_rename_into_what_the_other_side_renamed_is_followed() {
 }
 
 #[test]
-#[ignore = "hints composed along a lineage name paths of the base, the merge expects them after the side's earlier hints"]
-fn a_rename_out_of_what_was_renamed_before_is_followed() {
+fn a_rename_out_of_what_is_renamed_is_followed_in_any_order() {
+    for hints in ["d>e,d/x>y", "d/x>y,d>e", "d>e,e/x>y"] {
+        check(&[
+            moved(
+                "d/f=1 d/x=2",
+                ("e/f=1 y=2", hints),
+                ("d/f=1 d/x=3", ""),
+                "e/f=1 y=3",
+            ),
+            moved(
+                "d/f=1 d/x=2",
+                ("d/f=1 d/x=3", ""),
+                ("e/f=1 y=2", hints),
+                "e/f=1 y=3",
+            ),
+        ]);
+    }
+}
+
+#[test]
+fn a_rename_within_what_is_renamed_is_followed() {
     check(&[moved(
         "d/f=1 d/x=2",
-        ("e/f=1 y=2", "d>e,d/x>y"),
-        ("d/f=1 d/x=3", ""),
-        "e/f=1 y=3",
+        ("e/f=1 e/y=2", "d>e,d/x>e/y"),
+        ("d/f=4 d/x=3", ""),
+        "e/f=4 e/y=3",
     )]);
 }
 

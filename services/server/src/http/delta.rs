@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Query, State};
 use axum::http::HeaderValue;
 use axum::response::Response;
+use fsync_core::hints;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::label::TreeKey;
 use fsync_core::limits;
@@ -14,7 +15,6 @@ use fsync_core::revision::{self, MoveHint, Revision};
 use fsync_core::service::delta::{Delta, delta};
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::Questions;
-use fsync_core::service::hints;
 use fsync_core::service::record::Stored;
 use fsync_core::wire::{MOVES_HEADER, MOVES_HEADER_BYTES, Seq};
 

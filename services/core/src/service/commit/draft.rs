@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Placed, Push};
+use crate::hints;
 use crate::id::{ObjectId, ObjectKind, RevisionId};
 use crate::label::AgentName;
 use crate::limits;
@@ -19,7 +20,6 @@ use crate::service::Now;
 use crate::service::admit::{self, Admission, Grounds};
 use crate::service::error::ServiceError;
 use crate::service::facts::{Facts, Questions};
-use crate::service::hints;
 use crate::service::record::{CommitWrite, HeadState, Held, NewRevision, Stored, Ticket};
 use crate::wire::{Epoch, Head, Seq};
 

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fsync_core::conflict;
+use fsync_core::hints;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::label::AgentName;
 use fsync_core::merge::Side;
 use fsync_core::path::RelPath;
 use fsync_core::revision::{MoveHint, Revision, Timestamp};
-use fsync_core::service::hints;
 
 use crate::fixtures::Store;
 use crate::sketch::merge;

@@ -51,6 +51,44 @@ fn origin(earlier: &[MoveHint], path: &RelPath) -> RelPath {
         .map_or_else(|| path.clone(), |(m, tail)| m.from.concat(&tail))
 }
 
+/// Returns hints against one tree in an order in which they can be carried out one after the other.
+///
+/// What leaves a renamed directory goes before the directory does; what ends up in it again goes
+/// after it, from where it stands by then.
+pub fn in_order(moves: &[MoveHint]) -> Vec<MoveHint> {
+    let by_from: BTreeMap<&RelPath, &MoveHint> = moves.iter().map(|m| (&m.from, m)).collect();
+    let mut before = Vec::new();
+    let mut after = Vec::new();
+    for hint in moves {
+        let Some(outer) = above(&by_from, &hint.from) else {
+            after.push(hint.clone());
+            continue;
+        };
+        match hint.from.strip_prefix(&outer.from) {
+            Some(tail) if hint.to.is_within(&outer.to) => after.push(MoveHint {
+                from: outer.to.concat(&tail),
+                to: hint.to.clone(),
+            }),
+            _ => before.push(hint.clone()),
+        }
+    }
+    before.sort_by_key(|hint| std::cmp::Reverse(hint.from.names().count()));
+    before.append(&mut after);
+    before
+}
+
+/// Returns the hint of the nearest directory above a path.
+fn above<'a>(by_from: &BTreeMap<&RelPath, &'a MoveHint>, path: &RelPath) -> Option<&'a MoveHint> {
+    let mut at = path.parent();
+    while let Some(path) = at {
+        if let Some(hint) = by_from.get(&path) {
+            return Some(hint);
+        }
+        at = path.parent();
+    }
+    None
+}
+
 /// Returns the composed hints on the way of first parents from `from` to `to`.
 ///
 /// `known` holds the revisions after `from`'s nearest ancestor on that way. Where `to`'s way passes
