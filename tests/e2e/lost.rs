@@ -130,6 +130,11 @@ fn what_nobody_has_is_named_and_all_else_goes_on() -> Result<()> {
     })?;
     assert!(!c.root.join("lost.bin").exists());
     write(&c.root, "from c", "goes on")?;
+    // Who cannot wait is told, and has the rest.
+    let once = system.once("d", &server.url, &[])?;
+    assert_eq!(once.code, Some(1), "{once:?}");
+    assert!(once.stderr.contains("lost.bin"), "{once:?}");
+    assert!(system.path("d/large").exists() && !system.path("d/lost.bin").exists());
     // The agent that has it comes back: it gets what is new, and sends what was lost.
     let _a = system.agent("a", &server)?;
     system.in_step("a", "c")?;

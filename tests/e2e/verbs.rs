@@ -37,7 +37,13 @@ fn status_tells_how_the_folder_stands() -> Result<()> {
         "{text}"
     );
     assert!(a.process.stop()?.success());
-    assert_eq!(json(&a, "status", &[])?["state"], "stopped");
+    let stopped = json(&a, "status", &[])?;
+    assert_eq!(stopped["state"], "stopped", "{stopped}");
+    let unknown = ["counts", "trash", "conflicts"];
+    assert!(
+        unknown.iter().all(|name| stopped.get(name).is_none()),
+        "{stopped}"
+    );
     Ok(())
 }
 
@@ -195,6 +201,41 @@ fn an_emptied_root_is_never_taken_for_a_delete() -> Result<()> {
     b.flush()?;
     assert!(b.root.join("f").exists());
     assert_eq!(fs::read_dir(&a.root)?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn another_directory_is_the_folder_once_it_is_approved() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    let b = system.agent("b", &server)?;
+    write(&a.root, "kept", "1")?;
+    write(&a.root, "gone", "2")?;
+    system.in_step("a", "b")?;
+    let away = system.path("away");
+    let state = system.path("state-a");
+    let state = ["--state-dir", state.to_str().context("a name in UTF-8")?];
+    fs::rename(&a.root, &away)?;
+    write(&a.root, "kept", "1")?;
+    write(&a.root, "new", "3")?;
+    wait::until_true("the root is held", wait::PATIENCE, || {
+        a.verb("status", &state)
+            .is_ok_and(|status| status.code == Some(2))
+    })?;
+    let held = a.verb("status", &state)?.stdout;
+    assert!(
+        held.contains(&format!("--state-dir {}", state[1])),
+        "{held}"
+    );
+    a.verb("approve", &state)?.success()?;
+    system.in_step("a", "b")?;
+    assert!(b.root.join("new").exists() && !b.root.join("gone").exists());
+    // From now on both ways go by the new directory.
+    write(&b.root, "to a", "4")?;
+    write(&a.root, "to b", "5")?;
+    system.in_step("a", "b")?;
+    assert!(!away.join("to a").exists());
     Ok(())
 }
 

@@ -426,7 +426,8 @@ impl World {
                 let pause = (moment.0 * MS).saturating_sub(self.now_ns);
                 self.after_ns(pause, Event::Tick(at, life, wake));
             }
-            FolderEffect::Flushed(_) => {}
+            // Nobody replaces a root here.
+            FolderEffect::Flushed(_) | FolderEffect::Reopen => {}
             FolderEffect::Show(activity) => self.say(&format!("m{at} is {activity:?}")),
             FolderEffect::Notice(notice) => {
                 self.say(&format!("m{at} notes {notice:?}"));

@@ -62,6 +62,9 @@ pub struct FolderArgs {
     /// The synced folder, or anything inside it
     #[arg(value_name = "DIR", default_value = ".")]
     pub dir: PathBuf,
+    /// The folder whose state is here, if its directory is missing or replaced
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
     /// Print JSON instead of text
     #[arg(long)]
     pub json: bool,
@@ -76,7 +79,7 @@ struct Found {
 
 impl Found {
     fn find(args: &FolderArgs) -> anyhow::Result<Self> {
-        let (dir, config) = marker::find(&args.dir)?;
+        let (dir, config) = marker::find(&args.dir, args.state_dir.as_deref())?;
         Ok(Self { dir, config })
     }
 

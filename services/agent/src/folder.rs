@@ -172,7 +172,7 @@ impl Folder {
             FolderInput::Pushed(answer) => self.pushed(answer, now, &mut out)?,
             FolderInput::Chunks { batch, objects } => self.chunks(batch, objects, now, &mut out)?,
             FolderInput::Flush(id) => Some(Input::Flush(id)),
-            FolderInput::Approve(kind) => Some(self.approve(kind)?),
+            FolderInput::Approve(kind) => Some(self.approve(kind, &mut out)?),
             FolderInput::Reject(kind) => Some(self.reject(kind)?),
             FolderInput::Tick => Some(Input::Tick),
         };

@@ -9,15 +9,18 @@
 //! ```text
 //! DIR/.fsync/config.json   what, where (this file)      STATE/folder.json   which DIR it belongs to
 //! DIR/.fsync/lock          one agent per folder         STATE/lock          one folder per state directory
-//! DIR/.fsync/stage, trash  see apply                    STATE/state.redb, STATE/control.sock
+//! DIR/.fsync/stage, trash  see apply                    STATE/config.json   as in the marker
+//!                                                       STATE/state.redb, STATE/control.sock
 //! ```
 
 pub mod error;
+mod find;
 pub mod lock;
 mod nesting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::path::MARKER_DIR;
@@ -25,7 +28,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::ServerUrl;
 use crate::client::backoff::jitter;
+use crate::control::status::shell_quoted;
 pub use error::MarkerError;
+pub use find::find;
 use lock::Lock;
 
 const CONFIG: &str = "config.json";
@@ -76,7 +81,7 @@ pub struct Claim {
     /// What it is.
     pub config: Config,
     _folder_lock: Lock,
-    _state_lock: Lock,
+    state_lock: Arc<Lock>,
 }
 
 impl Config {
@@ -112,28 +117,48 @@ impl Claim {
             &config.state_dir.join(STATE_OF),
             &StateOf::of(&dir, &config),
         )?;
+        // Beside the state too: a directory that was replaced has no marker.
+        write_json(&config.state_dir.join(CONFIG), &config)?;
         write_json(&marker.join(CONFIG), &config)?;
         Ok(Self {
             dir,
             config,
             _folder_lock: folder_lock,
-            _state_lock: state_lock,
+            state_lock: Arc::new(state_lock),
         })
     }
-}
 
-/// Finds the synced folder that `path` is or lies in, for the verbs.
-///
-/// # Errors
-/// [`MarkerError::NotSynced`] and what reading may meet.
-pub fn find(path: &Path) -> Result<(PathBuf, Config), MarkerError> {
-    let start = fs::canonicalize(path).map_err(|e| MarkerError::of_dir(path, e))?;
-    for dir in start.ancestors() {
-        if let Some(config) = read_config(dir)? {
-            return Ok((dir.to_owned(), config));
+    /// Returns the flag by which verbs find the folder if its directory has no marker, with a space
+    /// before it; empty if they find it without.
+    pub fn state_flag(&self) -> String {
+        let state_dir = &self.config.state_dir;
+        match default_state_dir(&self.config.folder) {
+            Ok(default) if default == *state_dir => String::new(),
+            _ => format!(
+                " --state-dir {}",
+                shell_quoted(&state_dir.to_string_lossy())
+            ),
         }
     }
-    Err(MarkerError::NotSynced { dir: start })
+
+    /// Opens the directory that stands where the folder was: the same folder as far as tree, agent
+    /// and state go.
+    ///
+    /// # Errors
+    /// As [`Claim::take`].
+    pub fn renew(&self) -> Result<Self, MarkerError> {
+        let dir = usable_dir(&self.dir)?;
+        let marker = dir.join(MARKER_DIR);
+        make_dir(&marker)?;
+        let folder_lock = lock_or(&marker, || MarkerError::AlreadySynced { dir: dir.clone() })?;
+        write_json(&marker.join(CONFIG), &self.config)?;
+        Ok(Self {
+            dir,
+            config: self.config.clone(),
+            _folder_lock: folder_lock,
+            state_lock: Arc::clone(&self.state_lock),
+        })
+    }
 }
 
 /// Which folder a state directory belongs to.
@@ -246,6 +271,11 @@ fn own_state_dir(dir: &Path, wished: &Path, folder: &str) -> Result<PathBuf, Mar
 }
 
 fn default_state_dir(folder: &str) -> Result<PathBuf, MarkerError> {
+    Ok(state_root()?.join(folder))
+}
+
+/// Returns where states are kept that were not given a place of their own.
+fn state_root() -> Result<PathBuf, MarkerError> {
     let from_env = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
@@ -254,7 +284,7 @@ fn default_state_dir(folder: &str) -> Result<PathBuf, MarkerError> {
     let root = from_env("XDG_STATE_HOME")
         .or_else(|| from_env("HOME").map(|home| home.join(".local/state")))
         .ok_or(MarkerError::NoHome)?;
-    Ok(root.join("fsync").join(folder))
+    Ok(root.join("fsync"))
 }
 
 fn host_name() -> String {

@@ -37,7 +37,7 @@ use crate::client::{ClientError, NextStep};
 use crate::control::{self as control_socket, Command};
 use crate::files::disk::Disk;
 use crate::folder::{Folder, FolderError, FolderInput, Now, Parts};
-use crate::marker::Claim;
+use crate::marker::{Claim, MarkerError};
 use crate::progress::{Latest, Progress};
 use crate::state::{State, StateError};
 use crate::watch::{Watch, WatchError};
@@ -50,16 +50,17 @@ const EVENTS: usize = 256;
 const COMMANDS: usize = 16;
 /// Name of the state file in the state directory.
 const STATE_FILE: &str = "state.redb";
-/// How long `--once` waits for a connection that does not come.
-const ONCE_CONNECT: Duration = Duration::from_secs(10);
+/// How long `--once` waits for a connection that does not come, and for contents that the service
+/// has lost.
+const ONCE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long tasks may take to end.
 const END: Duration = Duration::from_secs(5);
 
 /// What to run.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The folder, locked for this process.
-    pub claim: Claim,
+    pub claim: Arc<Claim>,
     /// The bearer token.
     pub token: Option<String>,
     /// Certificates in PEM to trust beside the system's.
@@ -115,6 +116,12 @@ pub enum RunError {
     /// The folder.
     #[error(transparent)]
     Folder(#[from] FolderError),
+    /// A directory that was accepted as the folder cannot be synced.
+    #[error(transparent)]
+    Marker(#[from] MarkerError),
+    /// The service lost contents that nobody who is connected has (only with `is_once`).
+    #[error("{0}")]
+    Lost(String),
     /// The sync thread died.
     #[error("the sync thread died; this is a bug, its log says more")]
     Died,
@@ -173,16 +180,31 @@ pub async fn run(options: Options, shutdown: &Shutdown) -> Result<Outcome, RunEr
             _ => tracing::warn!(%error, "server not reached, going on offline"),
         }
     }
-    let tasks = shutdown.child();
-    let outcome = run_tasks(options, http, &tasks).await;
-    tasks.trigger();
-    if let Err(unfinished) = tasks.end(END).await {
-        tracing::warn!(%unfinished, "some tasks did not end in time");
+    let mut options = options;
+    loop {
+        let tasks = shutdown.child();
+        let outcome = run_tasks(options.clone(), http.clone(), &tasks).await;
+        tasks.trigger();
+        if let Err(unfinished) = tasks.end(END).await {
+            tracing::warn!(%unfinished, "some tasks did not end in time");
+        }
+        match outcome? {
+            Ended::Outcome(outcome) => return Ok(outcome),
+            Ended::Replaced => options.claim = Arc::new(options.claim.renew()?),
+        }
     }
-    outcome
 }
 
-async fn run_tasks(options: Options, http: Http, tasks: &Shutdown) -> Result<Outcome, RunError> {
+/// How one opening of the folder ended.
+#[derive(Debug)]
+enum Ended {
+    /// For good.
+    Outcome(Outcome),
+    /// Another directory was accepted as the folder.
+    Replaced,
+}
+
+async fn run_tasks(options: Options, http: Http, tasks: &Shutdown) -> Result<Ended, RunError> {
     let clock = Clock(Instant::now());
     let (events, queue) = mpsc::channel(EVENTS);
     let parts = open_parts(&options)?;

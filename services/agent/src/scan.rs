@@ -120,12 +120,12 @@ pub enum ScanError {
     Nodes(#[from] NodesError),
 }
 
-/// Whether a changed root is a hold or, because the user approved it, the new root.
+/// Whether a root that lost all its files is a hold or, because the user approved it, meant so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootCheck {
-    /// A changed root is an error.
+    /// It is an error.
     Hold,
-    /// The root is taken as it is.
+    /// It is taken as it is.
     Accept,
 }
 
@@ -171,13 +171,32 @@ pub fn check_root(
         }
         return Ok(());
     }
-    if known.is_some() && check == RootCheck::Hold {
+    if known.is_some() {
         return Err(ScanError::Root(RootProblem::Replaced));
     }
     state.update(Durability::Lazy, |tx| {
         tx.set_value(key::ROOT, Some(&identity))
     })?;
     Ok(())
+}
+
+/// Takes the directory that stands where the folder was for the folder, durably; `false` if there is
+/// none, or it is the folder.
+///
+/// # Errors
+/// [`ScanError`] of the state.
+pub fn adopt_root(files: &dyn Files, state: &State) -> Result<bool, ScanError> {
+    let Ok(stat) = files.root() else {
+        return Ok(false);
+    };
+    let identity = identity(&stat);
+    if state.snapshot()?.value(key::ROOT)?.as_deref() == Some(&identity) {
+        return Ok(false);
+    }
+    state.update(Durability::Durable, |tx| {
+        tx.set_value(key::ROOT, Some(&identity))
+    })?;
+    Ok(true)
 }
 
 fn identity(stat: &Stat) -> Vec<u8> {

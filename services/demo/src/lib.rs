@@ -16,6 +16,7 @@ mod stage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -98,7 +99,7 @@ async fn play(stage: &Stage, url: &ServerUrl, shutdown: &Shutdown) -> anyhow::Re
             state_dir: Some(stage.data(name)),
         })?;
         let options = Options {
-            claim,
+            claim: Arc::new(claim),
             token: None,
             ca_pem: None,
             is_once: false,

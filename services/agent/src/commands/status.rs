@@ -5,7 +5,7 @@ use indicatif::{HumanBytes, HumanCount};
 use super::{Exit, FolderArgs, Found, output::Output, sync_command, unexpected};
 use crate::control::status::{Counts, ExceptionItem, Hold, OtherAgent};
 use crate::control::{self, ControlError, Request, Response, State, Status};
-use crate::progress::{Amount, amount};
+use crate::progress::amount;
 use fsync_core::exception::Exception;
 use fsync_core::wire::Head;
 
@@ -61,13 +61,13 @@ fn stopped(found: &Found) -> Status {
         agents: Vec::new(),
         head: None,
         base: None,
-        counts: Counts::default(),
+        counts: None,
         exceptions: Vec::new(),
         exception_count: 0,
         holds: Vec::new(),
-        conflicts: 0,
+        conflicts: None,
         transfer: None,
-        trash: Amount::default(),
+        trash: None,
     }
 }
 
@@ -115,7 +115,7 @@ fn text(status: &Status) -> String {
 }
 
 fn details(status: &Status) -> Vec<(&'static str, String)> {
-    let counts = status.counts;
+    let counts = status.counts.unwrap_or_default();
     let mut lines = Vec::new();
     if !status.agents.is_empty() {
         lines.push(("agents", agents(&status.agents)));
@@ -136,15 +136,11 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
         let value = format!("{}{}", amount(transfer.done), of.unwrap_or_default());
         lines.push((transfer.stage.as_str(), value));
     }
-    if status.conflicts > 0 {
-        let value = format!(
-            "{} (see `fsync-agent conflicts`)",
-            HumanCount(status.conflicts)
-        );
+    if let Some(count @ 1..) = status.conflicts {
+        let value = format!("{} (see `fsync-agent conflicts`)", HumanCount(count));
         lines.push(("conflicts", value));
     }
-    if status.trash.items > 0 {
-        let trash = status.trash;
+    if let Some(trash) = status.trash.filter(|trash| trash.items > 0) {
         let value = format!(
             "{} entries, {}",
             HumanCount(trash.items),
@@ -230,12 +226,12 @@ mod tests {
             ],
             head: Some(head),
             base: None,
-            counts: Counts {
+            counts: Some(Counts {
                 files: 1200,
                 bytes: 2048,
                 unsent: 0,
                 behind: 3,
-            },
+            }),
             exceptions: vec![],
             exception_count: 0,
             holds: vec![Hold::new(
@@ -244,9 +240,9 @@ mod tests {
                 "60 files vanished".into(),
                 Path::new("/d"),
             )],
-            conflicts: 0,
+            conflicts: Some(0),
             transfer: None,
-            trash: Amount::default(),
+            trash: None,
         }
     }
 

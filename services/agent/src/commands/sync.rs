@@ -1,6 +1,7 @@
 //! `sync`: keeps a folder in step, in the foreground.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -77,7 +78,7 @@ pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
         .watch_signals()
         .context("cannot listen for signals")?;
     let options = Options {
-        claim,
+        claim: Arc::new(claim),
         token,
         ca_pem,
         is_once: args.once,

@@ -22,6 +22,8 @@ use super::protocol::{Failure, FailureKind, Request, Response};
 const CONNECTIONS: usize = 16;
 /// Longest wait for the next request of a connection.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long a connection lives on at the end, so that its last answer gets out.
+const GRACE: Duration = Duration::from_millis(500);
 /// Pause after a failed accept, so that a lack of file descriptors is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// Longest path that a socket address holds (Linux; macOS has four less), in bytes.
@@ -133,8 +135,13 @@ async fn accept(
         let (commands, token) = (commands.clone(), shutdown.token());
         let task = async move {
             let _place = place;
+            let until = async {
+                token.cancelled().await;
+                // What was asked last is still answered.
+                tokio::time::sleep(GRACE).await;
+            };
             tokio::select! {
-                () = token.cancelled() => {}
+                () = until => {}
                 ended = connection(stream, commands) => if let Err(error) = ended {
                     debug!(%error, "control connection ended");
                 },

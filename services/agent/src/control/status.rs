@@ -80,8 +80,9 @@ pub struct Status {
     /// The agent's base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<Head>,
-    /// How much the folder holds.
-    pub counts: Counts,
+    /// How much the folder holds; `None` without an agent, as all that only an agent knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counts: Option<Counts>,
     /// Paths that are not as the head has them, [`LISTED_EXCEPTIONS`] at most.
     #[serde(default)]
     pub exceptions: Vec<ExceptionItem>,
@@ -91,13 +92,14 @@ pub struct Status {
     #[serde(default)]
     pub holds: Vec<Hold>,
     /// Conflict copies in the folder.
-    pub conflicts: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conflicts: Option<u64>,
     /// What moves at the moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transfer: Option<Transfer>,
     /// What the trash holds.
-    #[serde(default)]
-    pub trash: Amount,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trash: Option<Amount>,
 }
 
 /// Another agent of the tree.

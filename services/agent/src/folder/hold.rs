@@ -17,7 +17,7 @@ use fsync_core::tree::Edits;
 use serde::{Deserialize, Serialize};
 
 use super::{Folder, FolderEffect, FolderError, Notice, Now};
-use crate::scan::{self, RootCheck, Scope};
+use crate::scan::{self, RootCheck, RootProblem, Scope};
 use crate::state::{Durability, Snapshot, StateError};
 
 /// A comparison is made so often at most until all deletes in question are withheld.
@@ -167,18 +167,34 @@ impl Folder {
 
     /// Lets the held deletes of one direction through, whatever the head is by now; or takes a
     /// changed root as the folder's new one.
-    pub(super) fn approve(&mut self, kind: HoldKind) -> Result<Input, FolderError> {
+    pub(super) fn approve(
+        &mut self,
+        kind: HoldKind,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Input, FolderError> {
         if kind == HoldKind::Root {
-            let is_sound = self.root_problem.take().is_some();
-            if is_sound {
-                self.root_check = RootCheck::Accept;
-                return Ok(Input::Root { is_sound });
-            }
-            return Ok(Input::Tick);
+            return self.approve_root(out);
         }
         let released = self.release(kind)?;
         self.holds.is_approved |= !released.is_empty();
         Ok(Input::Decided { released })
+    }
+
+    /// An emptied root goes on as it is. Another directory in its place is remembered as the folder;
+    /// all handles are of the old one, so the hold stands until the folder is opened anew.
+    fn approve_root(&mut self, out: &mut Vec<FolderEffect>) -> Result<Input, FolderError> {
+        let parts = &self.parts;
+        match self.root_problem {
+            None => return Ok(Input::Tick),
+            Some(RootProblem::Replaced) if scan::adopt_root(&*parts.files, &parts.state)? => {
+                out.push(FolderEffect::Reopen);
+                return Ok(Input::Tick);
+            }
+            Some(_) => {}
+        }
+        self.root_problem = None;
+        self.root_check = RootCheck::Accept;
+        Ok(Input::Root { is_sound: true })
     }
 
     /// Refuses the held deletes of one direction. A changed root cannot be refused.

@@ -82,6 +82,8 @@ pub enum FolderEffect {
     Notice(Notice),
     /// Give a tick then; replaces an earlier one.
     WakeAt(Moment),
+    /// Another directory is the folder from now on: open it anew, this one is of no use any more.
+    Reopen,
 }
 
 /// News for the user.

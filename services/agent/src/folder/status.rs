@@ -110,6 +110,11 @@ impl Folder {
         Ok(status)
     }
 
+    /// Returns what the service has lost of the head, for people.
+    pub fn lost(&self) -> Option<String> {
+        self.pull.lost()
+    }
+
     /// Returns the conflict copies in the folder; walks the tree.
     ///
     /// # Errors

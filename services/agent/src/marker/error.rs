@@ -116,6 +116,12 @@ pub enum MarkerError {
         /// The folder.
         dir: PathBuf,
     },
+    /// The directory given as a folder's state is none.
+    #[error("{} is not the state directory of a synced folder; leave --state-dir out", .state_dir.display())]
+    NoState {
+        /// The directory.
+        state_dir: PathBuf,
+    },
     /// A file of the agent's own does not parse.
     #[error(
         "{} cannot be understood: {reason}; remove {} and start again, no synced file gets lost",

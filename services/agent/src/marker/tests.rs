@@ -40,7 +40,7 @@ fn a_folder_is_opened_found_and_opened_again_with_the_same_identity() {
     let first = Claim::take(&wish).unwrap();
     let config = first.config.clone();
     assert_eq!(
-        find(&place.dir("a/sub/deep")).unwrap(),
+        find(&place.dir("a/sub/deep"), None).unwrap(),
         (dir, config.clone())
     );
     assert!(config.agent.as_str().ends_with(&config.folder[..4]));
@@ -168,6 +168,28 @@ fn a_broken_marker_is_named() {
 #[test]
 fn verbs_outside_of_a_synced_folder_say_how_to_start() {
     let place = Place::new();
-    let error = find(&place.dir("a")).unwrap_err();
+    let error = find(&place.dir("a"), None).unwrap_err();
     assert!(error.to_string().contains("fsync-agent sync"), "{error}");
+}
+
+#[test]
+fn a_folder_without_its_marker_is_found_by_its_state() {
+    let place = Place::new();
+    let dir = place.dir("a");
+    let claim = Claim::take(&place.wish(&dir, "a")).unwrap();
+    place.dir("state/broken");
+    fs::write(place.root.path().join("state/broken/folder.json"), "{").unwrap();
+    fs::rename(&dir, place.root.path().join("away")).unwrap();
+    let state = claim.config.state_dir.clone();
+    let states = state.parent().unwrap();
+    let expected = (dir.clone(), claim.config.clone());
+    assert_eq!(find::by_state(states, &dir), Some(expected.clone()));
+    assert_eq!(
+        find::by_state(states, &dir.join("sub")),
+        Some(expected.clone())
+    );
+    assert_eq!(find::by_state(states, states), None);
+    assert_eq!(find(&dir, Some(&state)).unwrap(), expected);
+    let error = find(&dir, Some(states)).unwrap_err();
+    assert!(matches!(error, MarkerError::NoState { .. }), "{error}");
 }

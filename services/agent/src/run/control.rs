@@ -133,6 +133,9 @@ impl Driver {
         let mut add = |id, kind, reason: String, paths| {
             let mut hold = Hold::new(id, kind, reason, dir);
             hold.paths = paths;
+            if kind == HoldKind::Root {
+                hold.approve += &self.options.claim.state_flag();
+            }
             holds.push(hold);
         };
         if let Some(reason) = status.root_problem {
@@ -182,13 +185,13 @@ impl Driver {
             agents: self.others.list(),
             head,
             base: folder.base,
-            counts: Counts {
+            counts: Some(Counts {
                 files: folder.files,
                 // Found by the survey, as are conflicts and trash.
                 bytes: 0,
                 unsent: folder.unsent,
                 behind,
-            },
+            }),
             exceptions: listed
                 .map(|(path, exception)| ExceptionItem {
                     path: PathText(path.clone()),
@@ -197,9 +200,9 @@ impl Driver {
                 .collect(),
             exception_count: folder.exceptions.len() as u64,
             holds,
-            conflicts: 0,
+            conflicts: None,
             transfer: self.net.progress.transfer(),
-            trash: crate::progress::Amount::default(),
+            trash: None,
         })
     }
 }
@@ -210,10 +213,12 @@ fn surveyed(mut status: Status, parts: &Parts) -> Response {
         Ok(survey) => survey,
         Err(error) => return internal(&error.to_string()),
     };
-    status.counts.bytes = survey.bytes;
-    status.conflicts = survey.conflicts;
+    if let Some(counts) = &mut status.counts {
+        counts.bytes = survey.bytes;
+    }
+    status.conflicts = Some(survey.conflicts);
     match trash::usage(&*parts.files) {
-        Ok(usage) => status.trash = usage,
+        Ok(usage) => status.trash = Some(usage),
         Err(error) => return internal(&error.to_string()),
     }
     Response::Status(Box::new(status))

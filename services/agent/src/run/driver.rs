@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::net::Net;
 use super::others::Others;
 use super::want::Wants;
-use super::{Clock, Event, ONCE_CONNECT, Options, Outcome, RunError};
+use super::{Clock, Ended, Event, ONCE_PATIENCE, Options, Outcome, RunError};
 use crate::client::socket::Socket;
 use crate::control::{Response, State as Word};
 use crate::folder::{Folder, FolderEffect, FolderInput, Notice};
@@ -37,6 +37,10 @@ pub(super) struct Driver {
     clock: Clock,
     wake: Option<Moment>,
     next_subscribe: u64,
+    /// Since when contents of the head are lost.
+    lost_since: Option<Instant>,
+    /// How it ends, once that is sure.
+    ended: Option<Ended>,
 }
 
 enum Woken {
@@ -68,21 +72,27 @@ impl Driver {
             clock,
             wake: None,
             next_subscribe: 1,
+            lost_since: None,
+            ended: None,
         }
     }
 
-    /// Runs until the folder is in step (once), or it is told to stop.
+    /// Runs until the folder is in step (once), it is told to stop, or its directory is another one.
     pub(super) fn run(
         mut self,
         mut queue: Receiver<Event>,
         effects: Vec<FolderEffect>,
-    ) -> Result<Outcome, RunError> {
-        let give_up = Instant::now() + ONCE_CONNECT;
+    ) -> Result<Ended, RunError> {
+        let start = Instant::now();
         self.dispatch_all(effects)?;
         loop {
+            let give_up = self.give_up(start);
             if let Some(outcome) = self.once_outcome(give_up)? {
                 self.folder.parts().state.make_durable()?;
-                return Ok(outcome);
+                return Ok(Ended::Outcome(outcome));
+            }
+            if let Some(ended) = self.ended.take() {
+                return Ok(ended);
             }
             match self.next(&mut queue, give_up) {
                 Woken::Event(Event::Input(input)) => self.feed(input)?,
@@ -98,15 +108,30 @@ impl Driver {
                 }
                 Woken::Stop => {
                     self.folder.parts().state.make_durable()?;
-                    return Ok(Outcome::Stopped);
+                    return Ok(Ended::Outcome(Outcome::Stopped));
                 }
             }
         }
     }
 
-    fn next(&self, queue: &mut Receiver<Event>, give_up: Instant) -> Woken {
+    /// Returns when to stop waiting for a connection, or for lost contents.
+    fn give_up(&mut self, start: Instant) -> Option<Instant> {
+        if !self.options.is_once {
+            return None;
+        }
+        self.lost_since = match self.folder.lost() {
+            Some(_) => self.lost_since.or_else(|| Some(Instant::now())),
+            None => None,
+        };
+        let since = match self.is_connected {
+            false => Some(start),
+            true => self.lost_since,
+        };
+        Some(since? + ONCE_PATIENCE)
+    }
+
+    fn next(&self, queue: &mut Receiver<Event>, give_up: Option<Instant>) -> Woken {
         let wake = self.wake.map(|at| self.clock.instant(at));
-        let give_up = (self.options.is_once && !self.is_connected).then_some(give_up);
         let until = wake.into_iter().chain(give_up).min();
         let stop = self.net.shutdown.token();
         tokio::runtime::Handle::current().block_on(async {
@@ -189,6 +214,7 @@ impl Driver {
             FolderEffect::Show(activity) => self.show(activity),
             FolderEffect::Notice(notice) => self.notice(&notice),
             FolderEffect::WakeAt(at) => self.wake = Some(at),
+            FolderEffect::Reopen => self.ended = Some(Ended::Replaced),
         }
     }
 
@@ -264,7 +290,8 @@ impl Driver {
             ),
             Notice::RootHeld { reason } => format!(
                 "held: {reason}; nothing moves in either direction. Put it back, and syncing goes on; or accept it \
-                 as it is with `fsync-agent approve {dir}`"
+                 as it is with `fsync-agent approve {dir}{}`",
+                self.options.claim.state_flag()
             ),
             Notice::Problem { path, reason } => format!("{path}: {reason}; all else goes on"),
             Notice::Trouble(message) => message.clone(),
@@ -272,15 +299,19 @@ impl Driver {
         self.options.progress.report(&Shown::Notice { message });
     }
 
-    fn once_outcome(&self, give_up: Instant) -> Result<Option<Outcome>, RunError> {
+    fn once_outcome(&self, give_up: Option<Instant>) -> Result<Option<Outcome>, RunError> {
         if !self.options.is_once {
             return Ok(None);
         }
+        let is_over = give_up.is_some_and(|at| Instant::now() >= at);
         let holds = match self.activity {
             Activity::RootHeld | Activity::InStep => self.holds()?,
-            _ if !self.is_connected && Instant::now() >= give_up => {
+            _ if is_over && self.is_connected => {
+                return Err(RunError::Lost(self.folder.lost().unwrap_or_default()));
+            }
+            _ if is_over => {
                 let server = self.net.http.server().as_str();
-                let seconds = ONCE_CONNECT.as_secs();
+                let seconds = ONCE_PATIENCE.as_secs();
                 return Ok(Some(Outcome::Unreachable(format!(
                     "no connection to {server} within {seconds} s; check the address and the network"
                 ))));
