@@ -219,11 +219,11 @@ fn another_directory_is_the_folder_once_it_is_approved() -> Result<()> {
     fs::rename(&a.root, &away)?;
     write(&a.root, "kept", "1")?;
     write(&a.root, "new", "3")?;
+    let status = || Ok::<_, anyhow::Error>(a.verb("status", &state)?.stdout);
     wait::until_true("the root is held", wait::PATIENCE, || {
-        a.verb("status", &state)
-            .is_ok_and(|status| status.code == Some(2))
+        status().is_ok_and(|text| text.contains("replaced by another directory"))
     })?;
-    let held = a.verb("status", &state)?.stdout;
+    let held = status()?;
     assert!(
         held.contains(&format!("--state-dir {}", state[1])),
         "{held}"

@@ -17,7 +17,7 @@ use fsync_core::tree::Edits;
 use serde::{Deserialize, Serialize};
 
 use super::{Folder, FolderEffect, FolderError, Notice, Now};
-use crate::scan::{self, RootCheck, RootProblem, Scope};
+use crate::scan::{self, RootCheck, ScanError, Scope};
 use crate::state::{Durability, Snapshot, StateError};
 
 /// A comparison is made so often at most until all deletes in question are withheld.
@@ -158,11 +158,13 @@ impl Folder {
         self.root_look = None;
         let parts = &self.parts;
         let root = scan::check_root(&*parts.files, &parts.state, &Scope::Whole, RootCheck::Hold);
-        let is_back = root.is_ok();
-        if is_back {
-            self.root_problem = None;
+        match root {
+            Ok(()) => self.root_problem = None,
+            // First missing, then another directory: the user is shown what it is now.
+            Err(ScanError::Root(problem)) => self.root_problem = Some(problem),
+            Err(_) => {}
         }
-        is_back
+        self.root_problem.is_none()
     }
 
     /// Lets the held deletes of one direction through, whatever the head is by now; or takes a
@@ -186,7 +188,8 @@ impl Folder {
         let parts = &self.parts;
         match self.root_problem {
             None => return Ok(Input::Tick),
-            Some(RootProblem::Replaced) if scan::adopt_root(&*parts.files, &parts.state)? => {
+            // It may have been missing when it was looked at.
+            Some(_) if scan::adopt_root(&*parts.files, &parts.state)? => {
                 out.push(FolderEffect::Reopen);
                 return Ok(Input::Tick);
             }

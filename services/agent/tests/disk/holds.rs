@@ -61,14 +61,15 @@ fn a_root_that_is_put_back_ends_its_hold() {
     let (mut folder, _) = open(&temp);
     let (root, away) = (temp.path().join("root"), temp.path().join("away"));
     std::fs::rename(&root, &away).unwrap();
-    std::fs::create_dir(&root).unwrap();
     let problem = |folder: &Folder| folder.status().unwrap().root_problem;
     let effects = folder.handle(FolderInput::Overflow, at(10)).unwrap();
     assert!(problem(&folder).is_some());
     let wakes = |e: &FolderEffect| matches!(e, FolderEffect::WakeAt(at) if at.0 <= 15_000);
     assert!(effects.iter().any(wakes), "{effects:?}");
+    std::fs::create_dir(&root).unwrap();
     folder.handle(FolderInput::Tick, at(15)).unwrap();
-    assert!(problem(&folder).is_some(), "another folder stands there");
+    let other = problem(&folder).unwrap();
+    assert!(other.contains("replaced"), "{other}");
     std::fs::remove_dir(&root).unwrap();
     std::fs::rename(&away, &root).unwrap();
     folder.handle(FolderInput::Tick, at(20)).unwrap();
