@@ -19,6 +19,7 @@
 
 pub mod changes;
 pub mod deletes;
+mod outcome;
 
 use std::time::Duration;
 
@@ -287,36 +288,11 @@ impl Engine {
             Input::Scanned { busy } => self.scanned(busy, now),
             Input::Compared(compared) => self.compared(compared, now),
             Input::Fetched => self.done(),
-            Input::Pushed { head } => {
-                self.has_pending = false;
-                self.applied_last = false;
-                self.observe(Some(head), false);
-                self.done();
-            }
-            Input::PushDropped => {
-                self.has_pending = false;
-                self.done();
-            }
-            Input::PushImpossible { stale } => {
-                self.has_pending = false;
-                self.pace_stale(true, now);
-                self.look_at(stale, now);
-                self.done();
-            }
-            Input::Applied { stale } => {
-                self.applied_last = true;
-                self.pace_stale(!stale.is_empty(), now);
-                // At once, whatever window the path waits in: until it is scanned the same step
-                // would fail again and again.
-                self.look_at(stale, now);
-                self.done();
-            }
-            Input::ApplyInterrupted { stale, pause } => {
-                // What cannot be applied for long must not keep edits from the service.
-                self.applied_last = true;
-                self.look_at(stale, now);
-                self.failed(Failure::Retry(pause), now);
-            }
+            Input::Pushed { head } => self.pushed(head),
+            Input::PushDropped => self.push_dropped(),
+            Input::PushImpossible { stale } => self.push_impossible(stale, now),
+            Input::Applied { stale } => self.applied(stale, now),
+            Input::ApplyInterrupted { stale, pause } => self.interrupted(stale, pause, now),
             Input::Failed(failure) => self.failed(failure, now),
             Input::Root { is_sound } => self.root(is_sound, now),
             Input::Decided { released } => {
@@ -325,22 +301,6 @@ impl Engine {
             }
             Input::Flush(id) => self.flush(id, now, effects),
             Input::Tick => {}
-        }
-    }
-
-    fn look_at(&mut self, paths: Vec<RelPath>, now: Moment) {
-        paths
-            .into_iter()
-            .for_each(|path| self.changes.stale(path, now));
-    }
-
-    /// What finds the folder changed again and again waits longer and longer, as for a file that is
-    /// written all the time; once does not count: a program saves beside a file and renames over
-    /// it.
-    fn pace_stale(&mut self, is_stale: bool, now: Moment) {
-        self.stale_rounds = if is_stale { self.stale_rounds + 1 } else { 0 };
-        if let Some(more) = self.stale_rounds.checked_sub(STALE_FREE) {
-            self.retry_at = Some(now.after(backoff(more)));
         }
     }
 
@@ -384,53 +344,6 @@ impl Engine {
                 .for_each(|flush| flush.has_head = true);
         }
         self.is_compare_due |= is_news || is_answer;
-    }
-
-    fn scanned(&mut self, busy: Vec<RelPath>, now: Moment) {
-        busy.into_iter()
-            .for_each(|path| self.changes.retry(path, BUSY_RETRY, now));
-        self.done();
-    }
-
-    fn compared(&mut self, compared: Compared, now: Moment) {
-        self.job = None;
-        self.next = None;
-        // Also the answer of a push that could not be made of what is here.
-        self.has_pending = false;
-        match compared {
-            Compared::InStep => {
-                self.failures = 0;
-                self.stale_rounds = 0;
-                self.is_in_step = true;
-            }
-            Compared::Wait(until) => self.compare_at = Some(until.max(now.after(RETRY_MIN / 4))),
-            Compared::BaseDropped => self.is_compare_due = true,
-            other => self.next = Some(other),
-        }
-    }
-
-    fn done(&mut self) {
-        self.job = None;
-        self.failures = 0;
-        self.is_compare_due = true;
-    }
-
-    fn failed(&mut self, failure: Failure, now: Moment) {
-        self.job = None;
-        self.is_compare_due = true;
-        let pause = backoff(self.failures);
-        match failure {
-            Failure::Retry(at_least) => {
-                self.failures += 1;
-                self.retry_at = Some(now.after(pause.max(at_least)));
-            }
-            Failure::Unreachable => {
-                self.failures += 1;
-                self.retry_at = Some(now.after(pause));
-            }
-            Failure::Again => {}
-            Failure::BaseLost => self.is_base_lost = true,
-        }
     }
 
     fn root(&mut self, is_sound: bool, now: Moment) {
