@@ -145,7 +145,7 @@ fn until_state(agent: &Agent, state: &str) -> Result<()> {
 fn a_mass_delete_waits_for_approval_and_then_happens() -> Result<()> {
     let system = System::new()?;
     let server = system.server()?;
-    let a = system.agent("a", &server)?;
+    let mut a = system.agent("a", &server)?;
     let b = system.agent("b", &server)?;
     delete_all(&system, &a)?;
     until_state(&a, "held")?;
@@ -155,6 +155,13 @@ fn a_mass_delete_waits_for_approval_and_then_happens() -> Result<()> {
     wait::until_true("the rest flows", wait::PATIENCE, || {
         b.root.join("other work").exists()
     })?;
+    // The other agent hears of it, and the message counts all that is held.
+    wait::until_true("a is shown as held", wait::PATIENCE, || {
+        json(&b, "status", &[]).is_ok_and(|status| status["agents"][0]["state"] == "held")
+    })?;
+    let paths = json(&a, "status", &[])?["holds"][0]["paths"].clone();
+    a.process
+        .line_after(&format!("held: deletes of {paths} files"), wait::PATIENCE)?;
     assert!(left(&b) >= HELD_LEAST, "{} files left", left(&b));
     assert!(
         !a.root.join("d").exists(),

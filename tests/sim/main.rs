@@ -53,7 +53,8 @@ fn options() -> Option<Options> {
 fn main() -> ExitCode {
     let Some(options) = options() else {
         eprintln!("usage: sim [--seeds N] [--from M] [--log] [--repeat]");
-        return ExitCode::from(1);
+        let is_asked = std::env::args().any(|arg| arg == "--help" || arg == "-h");
+        return ExitCode::from(u8::from(!is_asked));
     };
     if options.log {
         let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG);

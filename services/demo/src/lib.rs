@@ -52,7 +52,15 @@ pub struct Args {
 
 /// Runs the demo with the process's arguments; `main` returns what this returns.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Nothing can be done about a terminal that is gone.
+            drop(error.print());
+            // As the other programs: 1 for wrong usage.
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
     fsync_runtime::crypto::install();
     let ended = telemetry::init(&args.log, "warn")
         .map_err(anyhow::Error::from)

@@ -7,7 +7,6 @@ use anyhow::{Context, bail};
 use fsync_agent::client::ServerUrl;
 use fsync_agent::control::status::shell_quoted;
 use fsync_agent::marker::lock::Lock;
-use fsync_core::path::MARKER_DIR;
 
 use crate::samples;
 
@@ -17,6 +16,8 @@ const PARTS: [(&str, &str); 2] = [("agent-a", "folder-a"), ("agent-b", "folder-b
 const DATA: &str = ".fsync-demo";
 /// The server's part of it.
 const SERVER: &str = "server";
+/// Names the folders that the demo made, in the data: a line of name, device and inode for each.
+const MADE: &str = "made";
 
 /// The directories of one demo.
 #[derive(Debug)]
@@ -50,8 +51,16 @@ impl Stage {
         }
         if !keeps_existing {
             stage.fill()?;
+            stage.remember()?;
         }
         Ok(stage)
+    }
+
+    /// Notes that both folders are the demo's own.
+    fn remember(&self) -> anyhow::Result<()> {
+        let lines: Option<String> = self.folders().map(|(_, folder)| line_of(&folder)).collect();
+        let lines = lines.context("a folder that was just made is gone")?;
+        fs::write(self.data(MADE), lines).context("cannot note which folders the demo made")
     }
 
     /// Returns each agent's name and folder.
@@ -90,7 +99,12 @@ impl Stage {
     /// Empties both folders and all data, after making sure that the demo made them.
     fn empty(&self) -> anyhow::Result<()> {
         let folders: Vec<PathBuf> = self.folders().map(|(_, folder)| folder).collect();
-        if let Some(folder) = folders.iter().find(|folder| is_foreign(folder)) {
+        let made = fs::read_to_string(self.data(MADE)).unwrap_or_default();
+        let is_foreign = |folder: &&PathBuf| {
+            let is_made = line_of(folder).is_some_and(|line| made.contains(&line));
+            !is_made && !is_free(folder)
+        };
+        if let Some(folder) = folders.iter().find(is_foreign) {
             bail!(
                 "{} holds files that this demo did not make, so it is not emptied; \
                  use --keep-existing to sync it as it is, or another --dir",
@@ -118,18 +132,30 @@ impl Stage {
     }
 }
 
-/// Returns whether a folder holds something and was never synced: then it is not the demo's to
-/// empty. A link is never.
-fn is_foreign(folder: &Path) -> bool {
-    if fs::symlink_metadata(folder).is_ok_and(|meta| !meta.is_dir()) {
-        return true;
+/// Returns the line by which a directory is known again; `None` if it is none, or a link.
+fn line_of(folder: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let meta = fs::symlink_metadata(folder).ok()?;
+    let name = folder.file_name()?.to_string_lossy().into_owned();
+    meta.is_dir()
+        .then(|| format!("{name} {} {}\n", meta.dev(), meta.ino()))
+}
+
+/// Returns whether nothing stands there, or a directory without anything in it.
+fn is_free(folder: &Path) -> bool {
+    match fs::symlink_metadata(folder) {
+        Ok(meta) if meta.is_dir() => {
+            fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+        }
+        Ok(_) => false,
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
     }
-    let is_filled = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    is_filled && !folder.join(MARKER_DIR).is_dir()
 }
 
 #[cfg(test)]
 mod tests {
+    use fsync_core::path::MARKER_DIR;
+
     use super::*;
 
     #[test]
@@ -159,19 +185,35 @@ mod tests {
         fs::write(&mine, "x").unwrap();
         let error = Stage::set(temp.path(), false).unwrap_err();
         assert!(error.to_string().contains("--keep-existing"), "{error}");
-        Stage::set(temp.path(), true).unwrap();
+        // Also after it took part in a demo, or if it is synced with another tree.
+        drop(Stage::set(temp.path(), true).unwrap());
+        fs::create_dir(temp.path().join("folder-a").join(MARKER_DIR)).unwrap();
+        Stage::set(temp.path(), false).unwrap_err();
         assert_eq!(fs::read_to_string(&mine).unwrap(), "x");
+    }
+
+    #[test]
+    fn a_folder_that_took_the_place_of_the_demos_own_is_not_emptied() {
+        let temp = tempfile::tempdir().unwrap();
+        drop(Stage::set(temp.path(), false).unwrap());
+        let folder = temp.path().join("folder-b");
+        fs::rename(&folder, temp.path().join("away")).unwrap();
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("mine.txt"), "x").unwrap();
+        Stage::set(temp.path(), false).unwrap_err();
+        assert!(folder.join("mine.txt").exists());
     }
 
     #[test]
     fn folders_of_the_demo_are_emptied_unless_kept() {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join("folder-a");
+        drop(Stage::set(temp.path(), false).unwrap());
         fs::create_dir_all(folder.join(MARKER_DIR)).unwrap();
         fs::write(folder.join("old.txt"), "x").unwrap();
-        Stage::set(temp.path(), true).unwrap();
+        drop(Stage::set(temp.path(), true).unwrap());
         assert!(folder.join("old.txt").exists());
-        Stage::set(temp.path(), false).unwrap();
+        drop(Stage::set(temp.path(), false).unwrap());
         assert!(!folder.join("old.txt").exists());
         assert!(!folder.join(MARKER_DIR).exists());
     }

@@ -62,8 +62,8 @@ async fn wait(
         never = tell_offline(found, output) => match never {},
         () = give_up => Err(Failure::new(
             FailureKind::Offline,
-            "not in step within the --timeout; what was saved is kept and sent when the server is reached, \
-             `fsync-agent status` shows how it stands",
+            "not in step within the --timeout; what was saved is kept and sent as soon as that is \
+             possible, `fsync-agent status` shows how it stands",
         )
         .into()),
     }

@@ -28,11 +28,15 @@ pub struct Args {
 pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
     let found = Found::find(&args.folder)?;
     let limit = args.limit.clamp(1, limits::LOG_REVISIONS);
+    let wanted = args.path.clone();
     let items = match args.path {
         Some(_) => through_agent(&found, args.path, limit).await?,
         None => from_server(&found, limit).await?,
     };
-    output.show(&items, || text(&items));
+    output.show(&items, || match (items.is_empty(), wanted) {
+        (true, Some(path)) => format!("no revision on record changed {}", path.0),
+        _ => text(&items),
+    });
     Ok(Exit::Done)
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Holds {
     incoming: DeleteWindow,
     /// The user approved: deletes of this round pass, and its revision says so.
     pub(super) is_approved: bool,
+    /// Deletes were held since the start; some may still be.
+    may_hold: bool,
 }
 
 impl Holds {
@@ -93,9 +95,8 @@ impl Folder {
                     withheld.extend(paths);
                 }
                 Verdict::Hold => {
-                    let files = paths.len() as u64;
                     self.hold(&paths)?;
-                    out.push(FolderEffect::Notice(Notice::Held { files }));
+                    out.extend(self.tell_held()?);
                 }
             }
         }
@@ -209,9 +210,19 @@ impl Folder {
         Ok(Input::Decided { released })
     }
 
-    /// Returns the news that deletes are held since before this start.
-    pub(super) fn tell_held(&self) -> Result<Option<FolderEffect>, FolderError> {
+    /// Returns whether deletes wait for the user.
+    ///
+    /// # Errors
+    /// [`FolderError::State`].
+    pub fn has_held(&self) -> Result<bool, FolderError> {
+        // All exceptions are looked through: only where that may find something.
+        Ok(self.holds.may_hold && !self.held()?.is_empty())
+    }
+
+    /// Returns the news of all deletes that are held, those since before this start included.
+    pub(super) fn tell_held(&mut self) -> Result<Option<FolderEffect>, FolderError> {
         let files = self.held()?.len() as u64;
+        self.holds.may_hold = files > 0;
         let notice = FolderEffect::Notice(Notice::Held { files });
         Ok(Some(notice).filter(|_| files > 0))
     }

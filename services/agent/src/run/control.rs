@@ -11,9 +11,7 @@ use super::driver::Driver;
 use super::{RunError, history, restore};
 use crate::control::protocol::ConflictCopy;
 use crate::control::status::{Counts, ExceptionItem, Hold, HoldKind, LISTED_EXCEPTIONS};
-use crate::control::{
-    Command, Failure, FailureKind, PathText, Request, Response, State as Word, Status,
-};
+use crate::control::{Command, Failure, FailureKind, PathText, Request, Response, Status};
 use crate::folder::{self, Copy, FolderInput, Parts};
 use crate::trash;
 
@@ -161,7 +159,8 @@ impl Driver {
     fn status(&self) -> Result<Status, RunError> {
         let folder = self.folder.status()?;
         let holds = self.holds()?;
-        let head = self.folder.engine().head();
+        // Without a connection none is believed; the base is the last one that was in step.
+        let head = self.folder.engine().head().or(folder.base);
         let behind = match (head, folder.base) {
             (Some(head), Some(base)) if head.epoch == base.epoch => {
                 head.seq.0.saturating_sub(base.seq.0)
@@ -176,10 +175,7 @@ impl Driver {
             tree: self.tree(),
             server: self.net.http.server().clone(),
             agent: config.agent.clone(),
-            state: match self.word() {
-                Word::InStep if !holds.is_empty() => Word::Held,
-                word => word,
-            },
+            state: self.word()?,
             reason: folder.root_problem.clone().or(folder.lost.clone()),
             is_connected: self.is_connected,
             agents: self.others.list(),

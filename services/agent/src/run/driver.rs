@@ -153,19 +153,19 @@ impl Driver {
     /// Gives the folder one input and hands out what it wants.
     pub(super) fn feed(&mut self, input: FolderInput) -> Result<(), RunError> {
         match &input {
-            FolderInput::Connected => self.connection(true),
-            FolderInput::Disconnected => self.connection(false),
+            FolderInput::Connected => self.connection(true)?,
+            FolderInput::Disconnected => self.connection(false)?,
             _ => {}
         }
         let effects = self.folder.handle(input, self.clock.now())?;
         self.dispatch_all(effects)
     }
 
-    fn connection(&mut self, is_up: bool) {
+    fn connection(&mut self, is_up: bool) -> Result<(), RunError> {
         let was_up = std::mem::replace(&mut self.is_connected, is_up);
         let is_first = !std::mem::replace(&mut self.has_tried, true);
         if is_first && !is_up && self.activity == Activity::Offline {
-            self.show(Activity::Offline);
+            self.show(Activity::Offline)?;
         }
         // Whoever is there is told of anew on the next connection.
         self.others = Others::default();
@@ -178,18 +178,19 @@ impl Driver {
                 .report(&Shown::Disconnected { server }),
             _ => {}
         }
+        Ok(())
     }
 
     fn dispatch_all(&mut self, effects: Vec<FolderEffect>) -> Result<(), RunError> {
         for effect in effects {
-            self.dispatch(effect);
+            self.dispatch(effect)?;
         }
         // What was handed out is on its way by now: the disk works while the network does.
         self.folder.settle()?;
         Ok(())
     }
 
-    fn dispatch(&mut self, effect: FolderEffect) {
+    fn dispatch(&mut self, effect: FolderEffect) -> Result<(), RunError> {
         match effect {
             FolderEffect::Subscribe { base } => {
                 let id = self.next_subscribe;
@@ -211,20 +212,21 @@ impl Driver {
                     drop(reply.send(self.flushed()));
                 }
             }
-            FolderEffect::Show(activity) => self.show(activity),
+            FolderEffect::Show(activity) => self.show(activity)?,
             FolderEffect::Notice(notice) => self.notice(&notice),
             FolderEffect::WakeAt(at) => self.wake = Some(at),
             FolderEffect::Reopen => self.ended = Some(Ended::Replaced),
         }
+        Ok(())
     }
 
     pub(super) fn tree(&self) -> TreeKey {
         self.net.http.tree().clone()
     }
 
-    fn show(&mut self, activity: Activity) {
+    fn show(&mut self, activity: Activity) -> Result<(), RunError> {
         self.activity = activity;
-        let state = self.word();
+        let state = self.word()?;
         self.options.progress.report(&Shown::State {
             state,
             reason: String::new(),
@@ -232,32 +234,36 @@ impl Driver {
         let presence = Presence {
             tree: self.tree(),
             agent: self.options.claim.config.agent.clone(),
-            state: match self.activity {
-                Activity::InStep => PresenceState::InStep,
-                Activity::Syncing => PresenceState::Syncing,
-                Activity::RootHeld => PresenceState::Held,
-                Activity::Offline => return,
+            state: match state {
+                Word::InStep => PresenceState::InStep,
+                Word::Syncing => PresenceState::Syncing,
+                Word::Held => PresenceState::Held,
+                _ => return Ok(()),
             },
         };
         if self.is_connected && self.socket.presence(presence).is_err() {
             tracing::debug!("presence was not sent");
         }
+        Ok(())
     }
 
     /// Returns the state in one word.
-    pub(super) fn word(&self) -> Word {
-        match self.activity {
+    pub(super) fn word(&self) -> Result<Word, RunError> {
+        Ok(match self.activity {
+            Activity::InStep if self.folder.has_held()? => Word::Held,
             Activity::InStep => Word::InStep,
             Activity::Syncing => Word::Syncing,
             Activity::Offline if !self.has_tried => Word::Starting,
             Activity::Offline => Word::Offline,
             Activity::RootHeld => Word::Held,
-        }
+        })
     }
 
     fn notice(&self, notice: &Notice) {
         let dir = crate::control::status::shell_quoted(&self.options.claim.dir.to_string_lossy());
         let message = match notice {
+            // Without contents it is deletes and renames: nothing comes down.
+            Notice::Applying { bytes: 0, .. } => return,
             Notice::Applying { done, total, bytes } => {
                 let done = Amount {
                     items: *done,
