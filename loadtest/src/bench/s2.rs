@@ -4,8 +4,6 @@
 //! In the same round, in random order, the disk's own floor: the same files written with group
 //! commit.
 
-use std::fs;
-
 use anyhow::Result;
 
 use super::Bench;
@@ -73,9 +71,9 @@ fn measure_floor(
     samples: &mut Samples,
     random: &mut Random,
 ) -> Result<()> {
-    let root = bench.dir.join("floor");
+    // Not removed before the run ends, as a site.
+    let root = bench.dir.join(format!("floor-{:x}", random.next()));
     let took = floor::tree(&root, shape, random)?;
-    fs::remove_dir_all(&root)?;
     floor::settle(bench.dir)?;
     samples.add_seconds(format!("{prefix}floor"), took);
     Ok(())

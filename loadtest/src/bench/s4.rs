@@ -131,7 +131,8 @@ fn deltas(bench: &Bench<'_>, samples: &mut Samples, random: &mut Random) -> Resu
             delta(edit, &pair, (&mut content, &chunks), samples, random).context(edit.name())?;
         verify::equal(&a, &b)?;
     }
-    Ok(())
+    drop((first, second, pair));
+    site.remove(bench)
 }
 
 /// Makes one edit, waits for it, and returns the chunks of the new content.
@@ -235,7 +236,8 @@ fn transfer(bench: &Bench<'_>, samples: &mut Samples, random: &mut Random) -> Re
     let mebibytes = bytes as f64 / MEBIBYTE as f64;
     samples.add("transfer", mebibytes / took.as_secs_f64());
     samples.add("written twice", mebibytes / floor.as_secs_f64());
-    Ok(())
+    drop(agents);
+    site.remove(bench)
 }
 
 /// Moves a file into one folder and returns the time until it is in the other.

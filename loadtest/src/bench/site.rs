@@ -29,7 +29,7 @@ pub(super) struct Site {
     agent: PathBuf,
     children: Children,
     started: Cell<usize>,
-    dir: tempfile::TempDir,
+    dir: PathBuf,
 }
 
 /// A running agent.
@@ -42,18 +42,21 @@ impl Site {
     /// # Errors
     /// If it does not come up.
     pub(super) fn start(bench: &Bench<'_>, name: &str) -> Result<Self> {
-        let mut dir = tempfile::Builder::new()
+        // Kept until the whole run ends: for minutes after many files were removed, ext4 searches
+        // long for an inode that was not just freed, and the next round would measure that.
+        let dir = tempfile::Builder::new()
             .prefix(&format!("{name}-"))
-            .tempdir_in(bench.dir)?;
-        dir.disable_cleanup(bench.is_kept);
-        let data: OsString = dir.path().join("server").into();
+            .disable_cleanup(true)
+            .tempdir_in(bench.dir)?
+            .keep();
+        let data: OsString = dir.join("server").into();
         let arguments = [
             "--listen".into(),
             "127.0.0.1:0".into(),
             "--data-dir".into(),
             data,
         ];
-        let log = dir.path().join("server.log");
+        let log = dir.join("server.log");
         let mut server = Process::start(bench.children, &bench.server, &arguments, log)?;
         let (_, address) = server.wait_line("listening", PATIENCE, |line| {
             let address = line.strip_prefix("fsync-server listening on http://");
@@ -69,6 +72,19 @@ impl Site {
         })
     }
 
+    /// Ends the server and removes all files: for sites of few and large ones.
+    ///
+    /// # Errors
+    /// If the disk does not do it.
+    pub(super) fn remove(self, bench: &Bench<'_>) -> Result<()> {
+        let Self { server, dir, .. } = self;
+        drop(server);
+        if bench.is_kept {
+            return Ok(());
+        }
+        fs::remove_dir_all(&dir).with_context(|| dir.display().to_string())
+    }
+
     /// Returns the server.
     pub(super) fn server(&self) -> &Process {
         &self.server
@@ -81,7 +97,7 @@ impl Site {
 
     /// Returns a path at the site; folders of agents among them.
     pub(super) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+        self.dir.join(name)
     }
 
     /// Makes a directory at the site.
