@@ -1,5 +1,7 @@
 //! What a process has used, as the kernel says in `/proc`.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::time::Duration;
 
@@ -38,9 +40,13 @@ impl Usage {
     }
 }
 
-/// What the threads of a process have run, to the nanosecond.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Activity {
+/// What each thread of a process has run, by thread.
+#[derive(Debug, Clone)]
+pub(crate) struct Activity(BTreeMap<OsString, Run>);
+
+/// What threads ran, to the nanosecond.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Run {
     /// Time on a CPU.
     pub(crate) cpu: Duration,
     /// How often a thread went to sleep.
@@ -48,18 +54,16 @@ pub(crate) struct Activity {
 }
 
 impl Activity {
-    /// Reads it; threads that have ended are not in it.
+    /// Reads it.
     ///
     /// # Errors
     /// If there is no such process.
     pub(crate) fn of(pid: u32) -> Result<Self> {
-        let mut activity = Self {
-            cpu: Duration::ZERO,
-            sleeps: 0.0,
-        };
+        let mut runs = BTreeMap::new();
         let threads = format!("/proc/{pid}/task");
         for thread in fs::read_dir(&threads).with_context(|| threads.clone())? {
-            let dir = thread?.path();
+            let thread = thread?;
+            let dir = thread.path();
             // A thread may end meanwhile.
             let (Ok(run), Ok(status)) = (
                 fs::read_to_string(dir.join("schedstat")),
@@ -68,10 +72,24 @@ impl Activity {
                 continue;
             };
             let nanos = run.split_whitespace().next().and_then(|n| n.parse().ok());
-            activity.cpu += Duration::from_nanos(nanos.unwrap_or(0));
-            activity.sleeps += field(&status, "voluntary_ctxt_switches:");
+            let run = Run {
+                cpu: Duration::from_nanos(nanos.unwrap_or(0)),
+                sleeps: field(&status, "voluntary_ctxt_switches:"),
+            };
+            runs.insert(thread.file_name(), run);
         }
-        Ok(activity)
+        Ok(Self(runs))
+    }
+
+    /// Returns what ran since an earlier look; threads that ended meanwhile are not in it.
+    pub(crate) fn since(&self, before: &Self) -> Run {
+        self.0.iter().fold(Run::default(), |sum, (thread, run)| {
+            let before = before.0.get(thread).copied().unwrap_or_default();
+            Run {
+                cpu: sum.cpu + run.cpu.saturating_sub(before.cpu),
+                sleeps: sum.sleeps + (run.sleeps - before.sleeps),
+            }
+        })
     }
 }
 
@@ -106,6 +124,25 @@ mod tests {
         let usage = Usage::of(std::process::id()).unwrap();
         assert!(usage.resident_bytes > 0.0);
         assert!(usage.peak_bytes >= usage.resident_bytes);
-        assert!(Activity::of(std::process::id()).unwrap().cpu > Duration::ZERO);
+    }
+
+    #[test]
+    fn threads_that_end_take_nothing_from_the_others() {
+        let me = std::process::id();
+        let (begin, end) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        let before = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::hint::black_box((0..10_000_000_u64).fold(0, |sum, n| sum ^ n));
+                begin.wait();
+                end.wait();
+            });
+            begin.wait();
+            let before = Activity::of(me).unwrap();
+            end.wait();
+            before
+        });
+        std::hint::black_box((0..10_000_000_u64).fold(1, |sum, n| sum ^ n));
+        let run = Activity::of(me).unwrap().since(&before);
+        assert!(run.cpu > Duration::ZERO && run.sleeps >= 0.0, "{run:?}");
     }
 }

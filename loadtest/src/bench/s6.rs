@@ -117,13 +117,13 @@ fn idle(
     // Not to wait for anything: this time is what is measured.
     std::thread::sleep(Duration::from_secs(bench.size(20, 5)));
     for ((name, id), before) in ids.into_iter().zip(before) {
-        let (after, seconds) = (Activity::of(id)?, start.elapsed().as_secs_f64());
-        let cpu = after.cpu.saturating_sub(before.cpu).as_secs_f64();
-        samples.add(format!("{prefix}idle {name}"), 100.0 * cpu / seconds);
-        samples.add(
-            format!("{prefix}wakes {name}"),
-            (after.sleeps - before.sleeps) / seconds,
+        let (run, seconds) = (
+            Activity::of(id)?.since(&before),
+            start.elapsed().as_secs_f64(),
         );
+        let cpu = run.cpu.as_secs_f64();
+        samples.add(format!("{prefix}idle {name}"), 100.0 * cpu / seconds);
+        samples.add(format!("{prefix}wakes {name}"), run.sleeps / seconds);
     }
     Ok(())
 }

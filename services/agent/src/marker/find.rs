@@ -43,16 +43,19 @@ pub fn find(path: &Path, state_dir: Option<&Path>) -> Result<(PathBuf, Config), 
     })
 }
 
-/// Looks among the states below `root` for that of a folder that `path` is or lies in.
+/// Looks among the states below `root` for that of a folder that `path` is or lies in; the last
+/// used one, if the folder had several in its time.
 pub(super) fn by_state(root: &Path, path: &Path) -> Option<(PathBuf, Config)> {
-    for state in fs::read_dir(root).ok()?.flatten() {
+    let states = fs::read_dir(root).ok()?.flatten();
+    let found = states.filter_map(|state| {
         // One that cannot be read is another folder's trouble.
-        match of_state(&state.path()) {
-            Ok(Some((dir, config))) if path.starts_with(&dir) => return Some((dir, config)),
-            _ => {}
-        }
-    }
-    None
+        let (dir, config) = of_state(&state.path()).ok()??;
+        let used = fs::metadata(state.path().join(STATE_OF)).and_then(|meta| meta.modified());
+        path.starts_with(&dir)
+            .then_some((used.ok()?, (dir, config)))
+    });
+    let last = found.max_by_key(|(used, _)| *used);
+    last.map(|(_, folder)| folder)
 }
 
 /// Returns the folder that a state belongs to.

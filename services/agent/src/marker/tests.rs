@@ -189,7 +189,21 @@ fn a_folder_without_its_marker_is_found_by_its_state() {
         Some(expected.clone())
     );
     assert_eq!(find::by_state(states, states), None);
-    assert_eq!(find(&dir, Some(&state)).unwrap(), expected);
+    assert_eq!(find(&dir, Some(&state)).unwrap(), expected.clone());
+    // A state of the same folder from before does not matter.
+    let old = place.dir("state/a-older");
+    for name in ["folder.json", CONFIG] {
+        fs::copy(state.join(name), old.join(name)).unwrap();
+    }
+    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    let mark = fs::File::options()
+        .write(true)
+        .open(old.join("folder.json"));
+    mark.unwrap().set_modified(long_ago).unwrap();
+    let mut other = expected.1.clone();
+    other.state_dir = old.clone();
+    fs::write(old.join(CONFIG), serde_json::to_vec(&other).unwrap()).unwrap();
+    assert_eq!(find::by_state(states, &dir), Some(expected));
     let error = find(&dir, Some(states)).unwrap_err();
     assert!(matches!(error, MarkerError::NoState { .. }), "{error}");
 }
