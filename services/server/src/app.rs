@@ -20,7 +20,6 @@ use tracing::{info, warn};
 use crate::blobs::{BlobError, Blobs};
 use crate::clock;
 use crate::config::{Access, BlobStore, Config, ConfigError};
-use crate::gc;
 use crate::http::{self, Api, gate::Gate};
 use crate::journal::memory::Memory;
 use crate::journal::redb::Redb;
@@ -29,6 +28,7 @@ use crate::packer;
 use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
+use crate::{fsck, gc};
 
 /// How long tasks may take to end once the listener is closed.
 const END: Duration = Duration::from_secs(30);
@@ -253,6 +253,18 @@ pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected
     let collected = gc::collect(&parts.store, &config.retention, is_dry).await;
     parts.store.journal().close().await?;
     Ok(collected?)
+}
+
+/// Checks the stores of a server that does not run.
+///
+/// # Errors
+/// [`StartError`]; `InUse` while the server runs.
+pub async fn check_once(config: &Config, repairs: bool) -> Result<fsck::Report, StartError> {
+    let tasks = Shutdown::new();
+    let parts = build_parts(config, &tasks)?;
+    let checked = fsck::check(&parts.store, repairs).await;
+    parts.store.journal().close().await?;
+    Ok(checked?)
 }
 
 /// A listener whose connections send small answers at once.

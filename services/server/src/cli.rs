@@ -33,6 +33,14 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Check that everything the trees need is here and true, on the data directory of a server
+    /// that does not run
+    Fsck {
+        /// Forget places that are proven to be empty or rotten, so that agents are asked for what
+        /// stood there
+        #[arg(long)]
+        repair: bool,
+    },
 }
 
 /// Flags of the server.

@@ -11,6 +11,7 @@
 //! journal.rs  blobs.rs       what must be remembered | contents in packs
 //!      ^      ^
 //!   packer.rs, gc.rs          move small objects into packs | drop what nothing reaches
+//!   fsck.rs                   checks all of it, as a verb
 //! ```
 //!
 //! Guarantees: durable, then visible, then advertised; everything is keyed by tenant.
@@ -21,6 +22,7 @@ pub mod blobs;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod fsck;
 pub mod gc;
 pub mod http;
 pub mod journal;

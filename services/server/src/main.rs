@@ -8,6 +8,7 @@ use clap::Parser;
 use fsync_runtime::{Shutdown, crypto, telemetry};
 use fsync_server::app;
 use fsync_server::cli::{Cli, Verb};
+use fsync_server::fsck::Report;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -34,10 +35,16 @@ fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
     telemetry::init(&cli.log, "info")?;
     let config = cli.server.to_config()?;
     let runtime = tokio::runtime::Runtime::new()?;
-    if let Some(Verb::Gc { dry_run }) = cli.verb {
-        let collected = runtime.block_on(app::collect_once(&config, dry_run))?;
-        let mood = if dry_run { "would collect: " } else { "" };
-        return Ok(writeln!(std::io::stdout(), "{mood}{collected}")?);
+    match cli.verb {
+        Some(Verb::Gc { dry_run }) => {
+            let collected = runtime.block_on(app::collect_once(&config, dry_run))?;
+            let mood = if dry_run { "would collect: " } else { "" };
+            return Ok(writeln!(std::io::stdout(), "{mood}{collected}")?);
+        }
+        Some(Verb::Fsck { repair }) => {
+            return tell(&runtime.block_on(app::check_once(&config, repair))?);
+        }
+        None => {}
     }
     runtime.block_on(async {
         let shutdown = Shutdown::new();
@@ -50,4 +57,20 @@ fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         .await?;
         Ok(())
     })
+}
+
+/// Prints what a check found; problems are an error.
+fn tell(report: &Report) -> Result<(), Box<dyn std::error::Error>> {
+    let mut stdout = std::io::stdout().lock();
+    for problem in &report.problems {
+        writeln!(stdout, "{problem}")?;
+    }
+    writeln!(stdout, "checked: {report}")?;
+    match report.problems.len() {
+        0 => Ok(()),
+        count => Err(format!(
+            "{count} problems; with --repair agents are asked for what is gone, else restore a backup"
+        )
+        .into()),
+    }
 }

@@ -155,20 +155,24 @@ impl Store {
         ids: &[ObjectId],
         room: usize,
     ) -> Result<Vec<Option<Object>>, ServiceError> {
-        let (first, _) = self.try_read(tenant, ids, room).await?;
+        let (first, _) = self.look(tenant, ids, room).await?;
         if first.iter().all(Option::is_some) {
             return Ok(first);
         }
         // A pack may have been rewritten between look-up and read: look again, once.
-        let (second, losses) = self.try_read(tenant, ids, room).await?;
+        let (second, losses) = self.look(tenant, ids, room).await?;
         if !losses.is_empty() {
             self.lose(tenant, losses).await?;
         }
         Ok(second)
     }
 
-    /// Returns the objects, and which places were found empty.
-    async fn try_read(
+    /// Reads and verifies as [`Store::read_within`], but only once and without losing anything:
+    /// returns the objects, and which places were found empty.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn look(
         &self,
         tenant: &TenantName,
         ids: &[ObjectId],

@@ -42,6 +42,11 @@ impl Mark {
         }
     }
 
+    /// Passes over a node that cannot be loaded; what is below it is not marked.
+    pub fn skip(&mut self, id: &ObjectId) {
+        self.open.remove(id);
+    }
+
     /// Returns what is live.
     pub fn live(&self) -> &BTreeSet<ObjectId> {
         &self.live

@@ -7,6 +7,7 @@
 
 mod agent;
 mod contract;
+mod fsck;
 mod gc;
 mod http;
 mod socket;
