@@ -76,18 +76,21 @@ impl Disk {
     }
 
     /// Opens the directory that holds the place; returns it with the place's name.
-    fn parent(&self, at: Place<'_>) -> rustix::io::Result<(OwnedFd, Vec<u8>)> {
+    fn parent(&self, at: Place<'_>) -> rustix::io::Result<(Holder<'_>, Vec<u8>)> {
         let (base, dir, name) = self.locate(at);
         if name.is_empty() {
             return Err(Errno::BUSY);
+        }
+        if dir.is_empty() {
+            return Ok((Holder::Base(base), name));
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         match open_below(base, &dir, flags) {
             Err(Errno::NOENT) if matches!(at, Place::Trash(..)) => {
                 make_dirs(base, &dir)?;
-                open_below(base, &dir, flags).map(|fd| (fd, name))
+                open_below(base, &dir, flags).map(|fd| (Holder::Below(fd), name))
             }
-            opened => opened.map(|fd| (fd, name)),
+            opened => opened.map(|fd| (Holder::Below(fd), name)),
         }
     }
 
@@ -103,6 +106,22 @@ impl Disk {
     fn open_staged(&self, key: &StageKey, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         let flags = flags | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         rustix::fs::openat(&self.stage, key.as_str(), flags, Mode::from_raw_mode(0o666))
+    }
+}
+
+/// The directory that holds a place: one of the handles that are always open, or one opened for
+/// this call.
+enum Holder<'a> {
+    Base(BorrowedFd<'a>),
+    Below(OwnedFd),
+}
+
+impl AsFd for Holder<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Base(fd) => *fd,
+            Self::Below(fd) => fd.as_fd(),
+        }
     }
 }
 
@@ -243,8 +262,15 @@ impl Files for Disk {
     }
 
     fn stat(&self, at: Place<'_>) -> Result<Option<Stat>> {
-        let opened = self.open_at(at, OFlags::PATH);
-        or_none(opened.and_then(|fd| stat_at(fd, b""))).map_err(fails("look at", at))
+        let (base, dir, name) = self.locate(at);
+        // A staged file, or one right below the root: nothing to open on the way.
+        let found = match dir.is_empty() && !name.is_empty() {
+            true => stat_at(base, &name),
+            false => self
+                .open_at(at, OFlags::PATH)
+                .and_then(|fd| stat_at(fd, b"")),
+        };
+        or_none(found).map_err(fails("look at", at))
     }
 
     fn open(&self, at: Place<'_>) -> Result<Box<dyn Opened>> {
