@@ -16,7 +16,8 @@ const PARTS: [(&str, &str); 2] = [("agent-a", "folder-a"), ("agent-b", "folder-b
 const DATA: &str = ".fsync-demo";
 /// The server's part of it.
 const SERVER: &str = "server";
-/// Names the folders that the demo made, in the data: a line of name, device and inode for each.
+/// Names the folders that the demo made, in the data: a line of name, device, inode and birth in
+/// nanoseconds for each.
 const MADE: &str = "made";
 
 /// The directories of one demo.
@@ -50,16 +51,18 @@ impl Stage {
                 .with_context(|| format!("cannot make {}", folder.display()))?;
         }
         if !keeps_existing {
-            stage.fill()?;
             stage.remember()?;
+            stage.fill()?;
         }
         Ok(stage)
     }
 
     /// Notes that both folders are the demo's own.
     fn remember(&self) -> anyhow::Result<()> {
-        let lines: Option<String> = self.folders().map(|(_, folder)| line_of(&folder)).collect();
-        let lines = lines.context("a folder that was just made is gone")?;
+        let lines: String = self
+            .folders()
+            .filter_map(|(_, folder)| line_of(&folder))
+            .collect();
         fs::write(self.data(MADE), lines).context("cannot note which folders the demo made")
     }
 
@@ -101,7 +104,8 @@ impl Stage {
         let folders: Vec<PathBuf> = self.folders().map(|(_, folder)| folder).collect();
         let made = fs::read_to_string(self.data(MADE)).unwrap_or_default();
         let is_foreign = |folder: &&PathBuf| {
-            let is_made = line_of(folder).is_some_and(|line| made.contains(&line));
+            let is_line = |line: String| made.lines().any(|known| known == line.trim_end());
+            let is_made = line_of(folder).is_some_and(is_line);
             !is_made && !is_free(folder)
         };
         if let Some(folder) = folders.iter().find(is_foreign) {
@@ -133,12 +137,17 @@ impl Stage {
 }
 
 /// Returns the line by which a directory is known again; `None` if it is none, or a link.
+///
+/// The inode alone does not tell: the next directory often gets the number of the one that was just
+/// removed. So without birth times, as on some network file systems, none is known again.
 fn line_of(folder: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let meta = fs::symlink_metadata(folder).ok()?;
     let name = folder.file_name()?.to_string_lossy().into_owned();
+    let birth = meta.created().ok()?;
+    let nanos = birth.duration_since(std::time::UNIX_EPOCH).ok()?.as_nanos();
     meta.is_dir()
-        .then(|| format!("{name} {} {}\n", meta.dev(), meta.ino()))
+        .then(|| format!("{name} {} {} {nanos}\n", meta.dev(), meta.ino()))
 }
 
 /// Returns whether nothing stands there, or a directory without anything in it.
@@ -197,11 +206,16 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         drop(Stage::set(temp.path(), false).unwrap());
         let folder = temp.path().join("folder-b");
-        fs::rename(&folder, temp.path().join("away")).unwrap();
-        fs::create_dir(&folder).unwrap();
-        fs::write(folder.join("mine.txt"), "x").unwrap();
-        Stage::set(temp.path(), false).unwrap_err();
-        assert!(folder.join("mine.txt").exists());
+        let by_rename = || fs::rename(&folder, temp.path().join("away"));
+        // The directory that comes next has the same inode number on most file systems.
+        let by_removal = || fs::remove_dir_all(&folder);
+        for end in [&by_rename as &dyn Fn() -> std::io::Result<()>, &by_removal] {
+            end().unwrap();
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("mine.txt"), "x").unwrap();
+            Stage::set(temp.path(), false).unwrap_err();
+            assert!(folder.join("mine.txt").exists());
+        }
     }
 
     #[test]
