@@ -145,9 +145,14 @@ impl Claim {
     /// and state go.
     ///
     /// # Errors
-    /// As [`Claim::take`].
+    /// As [`Claim::take`]; a directory that is a synced folder of its own stays that.
     pub fn renew(&self) -> Result<Self, MarkerError> {
         let dir = usable_dir(&self.dir)?;
+        if read_config(&dir)?.is_some_and(|known| known.folder != self.config.folder) {
+            return Err(MarkerError::OtherFolder { dir });
+        }
+        nesting::refuse_outer(&dir)?;
+        nesting::refuse_inner(&dir)?;
         let marker = dir.join(MARKER_DIR);
         make_dir(&marker)?;
         let folder_lock = lock_or(&marker, || MarkerError::AlreadySynced { dir: dir.clone() })?;

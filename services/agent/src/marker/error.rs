@@ -116,6 +116,16 @@ pub enum MarkerError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A directory that took the place of a folder is another synced folder.
+    #[error(
+        "what stands at {} now is a synced folder of its own, and stays that; put the old one back, or \
+         sync this one from its place with its own tree and --state-dir",
+        .dir.display()
+    )]
+    OtherFolder {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The directory given as a folder's state is none.
     #[error("{} is not the state directory of a synced folder; leave --state-dir out", .state_dir.display())]
     NoState {

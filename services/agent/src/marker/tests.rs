@@ -207,3 +207,32 @@ fn a_folder_without_its_marker_is_found_by_its_state() {
     let error = find(&dir, Some(states)).unwrap_err();
     assert!(matches!(error, MarkerError::NoState { .. }), "{error}");
 }
+
+#[test]
+fn a_directory_that_replaced_the_folder_is_opened_unless_it_is_another_synced_folder() {
+    let place = Place::new();
+    let (dir, away) = (place.dir("a"), place.root.path().join("away"));
+    let claim = Claim::take(&place.wish(&dir, "a")).unwrap();
+    let other = place.dir("b");
+    let config = Claim::take(&place.wish(&other, "b")).unwrap().config;
+    fs::rename(&dir, &away).unwrap();
+    fs::rename(&other, &dir).unwrap();
+    let error = claim.renew().unwrap_err();
+    assert!(matches!(error, MarkerError::OtherFolder { .. }), "{error}");
+    assert_eq!(read_config(&dir).unwrap(), Some(config), "it is left alone");
+    fs::rename(&dir, &other).unwrap();
+    place.dir("a/inner/.fsync");
+    fs::copy(
+        other.join(".fsync").join(CONFIG),
+        dir.join("inner/.fsync").join(CONFIG),
+    )
+    .unwrap();
+    let error = claim.renew().unwrap_err();
+    assert!(
+        matches!(error, MarkerError::ContainsOther { .. }),
+        "{error}"
+    );
+    fs::remove_dir_all(dir.join("inner")).unwrap();
+    assert_eq!(claim.renew().unwrap().config, claim.config);
+    assert_eq!(read_config(&dir).unwrap(), Some(claim.config.clone()));
+}
