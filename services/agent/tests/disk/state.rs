@@ -27,6 +27,52 @@ fn what_was_made_durable_is_there_after_opening_again() {
     assert_eq!(state.snapshot().unwrap().base().unwrap(), Some(head));
 }
 
+/// Returns the base that a copy of the file has, as after a power loss: an orderly end would make
+/// everything durable.
+fn survivor(path: &std::path::Path) -> Option<Head> {
+    let copy = path.with_extension("copy");
+    std::fs::copy(path, &copy).unwrap();
+    let state = State::open(&copy).unwrap().state;
+    state.snapshot().unwrap().base().unwrap()
+}
+
+#[test]
+fn a_lazy_update_survives_once_a_later_durable_one_returned() {
+    type End = fn(&State);
+    let by_wish: End = |state| state.make_durable().unwrap();
+    let by_update: End = |state| {
+        let set = |tx: &mut fsync_agent::state::Tx<'_>| tx.set_number("n", 1);
+        state
+            .update::<_, StateError>(Durability::Durable, set)
+            .unwrap();
+    };
+    // One that changes nothing costs no commit of its own, but must not skip what waits.
+    let by_nothing: End = |state| {
+        state
+            .update::<_, StateError>(Durability::Durable, |_| Ok(()))
+            .unwrap();
+    };
+    for end in [by_wish, by_update, by_nothing] {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("state.redb");
+        let state = State::open(&path).unwrap().state;
+        let head = |seq| Head {
+            epoch: Epoch(7),
+            seq: Seq(seq),
+            revision: RevisionId::of(b"x"),
+        };
+        for seq in 1..=2 {
+            state
+                .update::<_, StateError>(Durability::Lazy, |tx| tx.set_base(Some(&head(seq))))
+                .unwrap();
+            let before = Some(seq - 1).filter(|seq| *seq > 0).map(head);
+            assert_eq!(survivor(&path), before, "lazy is not durable yet");
+            end(&state);
+            assert_eq!(survivor(&path), Some(head(seq)));
+        }
+    }
+}
+
 #[test]
 fn a_damaged_state_is_moved_aside_and_a_fresh_one_made() {
     for damage in [&b"this is no database, however long it is made"[..], b""] {
