@@ -195,6 +195,12 @@ fn the_server_ends_with_1_on_wrong_usage_and_says_what_a_dry_run_would_do() -> R
     assert_eq!(run("fsync-server", ["--help"])?.code, Some(0));
     let data = system.path("data").into_os_string();
     let args = ["gc", "--dry-run", "--data-dir"].map(OsString::from);
+    let nothing = run(
+        "fsync-server",
+        args.clone().into_iter().chain([data.clone()]),
+    )?;
+    assert_says(&nothing, FATAL, &["--data-dir", "no data"]);
+    system.server()?.process.stop()?;
     let dry = run("fsync-server", args.into_iter().chain([data]))?;
     assert!(!dry.stderr.contains("garbage collected"), "{dry:?}");
     assert!(dry.success()?.starts_with("would collect: "));

@@ -30,6 +30,8 @@ use crate::store::Store;
 use crate::tree::Trees;
 use crate::{fsck, gc};
 
+/// The journal, in the data directory.
+const JOURNAL: &str = "journal.redb";
 /// How long tasks may take to end once the listener is closed.
 const END: Duration = Duration::from_secs(30);
 /// Agents come back after this time, in milliseconds, plus jitter.
@@ -58,6 +60,9 @@ pub enum StartError {
         "the data directory {0} is in use by another fsync-server: stop it, or give another --data-dir"
     )]
     InUse(String),
+    /// A verb was given a directory without a server's data.
+    #[error("{0} holds no data of an fsync-server (there is no journal.redb): give its --data-dir")]
+    NoData(String),
     /// The journal cannot be opened.
     #[error(
         "{0}; restore the data directory from a backup, or move journal.redb away to start without history"
@@ -98,7 +103,7 @@ pub fn build_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartErro
         BlobStore::Memory => (Arc::new(Memory::default()), Blobs::memory(), None),
         BlobStore::Directory(path) => {
             let lock = lock_dir(&config.data_dir)?;
-            let journal = Redb::open(&config.data_dir.join("journal.redb"))?;
+            let journal = Redb::open(&config.data_dir.join(JOURNAL))?;
             (Arc::new(journal), Blobs::directory(path)?, Some(lock))
         }
     };
@@ -106,6 +111,14 @@ pub fn build_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartErro
         store: Store::new(journal, blobs, tasks.clone()),
         _lock: lock,
     })
+}
+
+/// Opens stores for a verb, which must not make them: a mistyped directory would look sound.
+fn existing_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
+    if !config.data_dir.join(JOURNAL).is_file() {
+        return Err(StartError::NoData(config.data_dir.display().to_string()));
+    }
+    build_parts(config, tasks)
 }
 
 fn lock_dir(path: &Path) -> Result<File, StartError> {
@@ -249,7 +262,7 @@ pub async fn run(
 /// [`StartError`]; `InUse` while the server runs, which collects by itself.
 pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected, StartError> {
     let tasks = Shutdown::new();
-    let parts = build_parts(config, &tasks)?;
+    let parts = existing_parts(config, &tasks)?;
     let collected = gc::collect(&parts.store, &config.retention, is_dry).await;
     parts.store.journal().close().await?;
     Ok(collected?)
@@ -261,7 +274,7 @@ pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected
 /// [`StartError`]; `InUse` while the server runs.
 pub async fn check_once(config: &Config, repairs: bool) -> Result<fsck::Report, StartError> {
     let tasks = Shutdown::new();
-    let parts = build_parts(config, &tasks)?;
+    let parts = existing_parts(config, &tasks)?;
     let checked = fsck::check(&parts.store, repairs).await;
     parts.store.journal().close().await?;
     Ok(checked?)

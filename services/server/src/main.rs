@@ -66,11 +66,13 @@ fn tell(report: &Report) -> Result<(), Box<dyn std::error::Error>> {
         writeln!(stdout, "{problem}")?;
     }
     writeln!(stdout, "checked: {report}")?;
-    match report.problems.len() {
-        0 => Ok(()),
-        count => Err(format!(
-            "{count} problems; with --repair agents are asked for what is gone, else restore a backup"
-        )
-        .into()),
-    }
+    let what_now = match (report.problems.len(), report.repaired) {
+        (0, _) => return Ok(()),
+        (_, 0) => "with --repair agents are asked for what is gone; else restore a backup",
+        _ => {
+            "agents are asked for what is forgotten as soon as somebody misses it; start the server, \
+             and check again"
+        }
+    };
+    Err(format!("not sound: {what_now}").into())
 }

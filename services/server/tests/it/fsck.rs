@@ -47,8 +47,24 @@ async fn sound_stores_have_no_problems() {
 #[tokio::test]
 async fn stores_without_anything_are_sound() {
     let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(Config::local(dir.path())).await.unwrap();
+    server.shutdown().await.unwrap();
     let report = check(dir.path(), false).await;
     assert_eq!(report, Report::default());
+}
+
+#[tokio::test]
+async fn a_directory_without_stores_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config::local(dir.path().join("mistyped"));
+    for refused in [
+        app::check_once(&config, true).await.map(drop),
+        app::collect_once(&config, false).await.map(drop),
+    ] {
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("mistyped"), "{refused}");
+    }
+    assert!(!config.data_dir.exists());
 }
 
 #[tokio::test]
