@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use fsync_core::engine::{Compared, Failure, Input};
 use fsync_core::id::{ObjectId, ObjectKind};
-use fsync_core::node::{Content, Entry, FileEntry};
-use fsync_core::nodes::{Gather, Nodes, NodesError};
+use fsync_core::node::{Content, Entry};
+use fsync_core::nodes::NodesError;
 use fsync_core::pack::Object;
 use fsync_core::path::RelPath;
 use fsync_core::plan::Step;
@@ -22,10 +22,12 @@ use crate::apply::{Applier, ApplyError, Contents, StepResult, Target};
 
 mod large;
 mod lost;
+mod needs;
 mod room;
 
 use large::Large;
 use lost::LostContents;
+use needs::{content, displaced, has_links, large_file, size};
 
 /// Steps in one batch.
 const BATCH_STEPS: usize = 256;
@@ -216,34 +218,42 @@ impl Folder {
         let Some(batch) = applying.batches.get_mut(at) else {
             return Ok(None);
         };
-        match &mut batch.large {
-            Some(large) => {
-                applying.bytes += objects
-                    .iter()
-                    .map(|object| object.bytes.len() as u64)
-                    .sum::<u64>();
-                if let Err(error) = large.take(&self.parts, number, objects) {
-                    return match self.no_room(at, error)? {
-                        None => self.go_on(now, out),
-                        Some(error) => self.interrupted(error, out).map(Some),
-                    };
-                }
-                let (done, total, bytes) = (applying.done, applying.total, applying.bytes);
-                out.push(FolderEffect::Notice(Notice::Applying {
-                    done,
-                    total,
-                    bytes,
-                }));
-            }
-            None => {
-                let chunks = objects
-                    .into_iter()
-                    .map(|object| (object.id, object.bytes))
-                    .collect();
-                batch.chunks = Some(Chunks(chunks));
-            }
+        if batch.large.is_none() {
+            let chunks = objects.into_iter().map(|object| (object.id, object.bytes));
+            batch.chunks = Some(Chunks(chunks.collect()));
+            return self.go_on(now, out);
+        }
+        if let Err(error) = self.large_part(at, (number, objects), out)
+            && let Some(error) = self.no_room(at, error)?
+        {
+            return self.interrupted(error, out).map(Some);
         }
         self.go_on(now, out)
+    }
+
+    /// Puts chunks into their large file and tells how far it is.
+    fn large_part(
+        &mut self,
+        at: usize,
+        (number, objects): (u64, Vec<Object>),
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<(), ApplyError> {
+        let Some(applying) = &mut self.pull.applying else {
+            return Ok(());
+        };
+        let batch = applying.batches.get_mut(at);
+        let Some(large) = batch.and_then(|batch| batch.large.as_mut()) else {
+            return Ok(());
+        };
+        let bytes = objects.iter().map(|object| object.bytes.len() as u64);
+        applying.bytes += bytes.sum::<u64>();
+        large.take(&self.parts, number, objects)?;
+        out.push(FolderEffect::Notice(Notice::Applying {
+            done: applying.done,
+            total: applying.total,
+            bytes: applying.bytes,
+        }));
+        Ok(())
     }
 
     /// The disk failed under way: what was done is sorted out, the rest is compared again after a
@@ -446,67 +456,6 @@ impl Pulling {
                 });
             }
         }
-    }
-}
-
-/// Returns the file that a step puts if it is a list of chunks.
-fn large_file(step: &Step) -> Option<FileEntry> {
-    match step {
-        Step::Put {
-            now: Entry::File(file),
-            ..
-        } if matches!(file.content, Content::List(_)) => Some(*file),
-        _ => None,
-    }
-}
-
-/// Looks whether the links that steps put are at hand: a plan is made without their nodes.
-fn has_links(nodes: &dyn Nodes, steps: &[Step]) -> Result<(), NodesError> {
-    let mut gather = Gather::default();
-    for step in steps {
-        if let Step::Put {
-            now: Entry::Symlink(id),
-            ..
-        } = step
-        {
-            gather.take(nodes.node(ObjectKind::Symlink, id))?;
-        }
-    }
-    gather.finish()
-}
-
-/// Returns the content that a step takes off its path.
-fn displaced(step: &Step) -> Option<ObjectId> {
-    match step {
-        Step::Remove {
-            was: Entry::File(was),
-            ..
-        }
-        | Step::Put {
-            was: Some(Entry::File(was)),
-            ..
-        } => Some(was.content.id()),
-        _ => None,
-    }
-}
-
-fn content(step: &Step) -> Option<ObjectId> {
-    match step {
-        Step::Put {
-            now: Entry::File(file),
-            ..
-        } => Some(file.content.id()),
-        _ => None,
-    }
-}
-
-fn size(step: &Step) -> u64 {
-    match step {
-        Step::Put {
-            now: Entry::File(file),
-            ..
-        } => file.size,
-        _ => 0,
     }
 }
 

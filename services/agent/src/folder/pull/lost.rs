@@ -9,7 +9,8 @@ use std::collections::{BTreeSet, HashSet};
 use fsync_core::id::ObjectId;
 use fsync_core::path::RelPath;
 
-use super::{Applying, Batch, Pulling, content};
+use super::needs::content;
+use super::{Applying, Batch, Pulling};
 use crate::folder::{FolderEffect, Notice};
 
 /// Files that are named; the others are counted.
