@@ -154,6 +154,41 @@ fn links_are_never_followed(files: &dyn Files) {
     );
 }
 
+fn names_are_looked_at_together_as_one_by_one(files: &dyn Files) {
+    dir(files, "d");
+    put(files, "d/f", b"f");
+    link(files, "d/l", "f");
+    link(files, "l", "d");
+    let names = ["f", "missing", "l"].map(|name| path(name).split_last().unwrap().1);
+    let look = |dir: &str| files.stat_all(&path(dir), &names).unwrap();
+    let singly = names.clone().map(|name| {
+        let at = path("d").join(&name);
+        files.stat(Place::Tree(&at)).unwrap()
+    });
+    assert_eq!(look("d"), singly);
+    assert!(singly[0].is_some() && singly[1].is_none() && singly[2].is_some());
+    for dir in ["l", "missing", "d/f"] {
+        assert_eq!(look(dir), [None; 3], "{dir}");
+    }
+    let in_root = files.stat_all(&RelPath::root(), &names[2..]).unwrap();
+    assert_eq!(in_root[0].map(|stat| stat.kind), Some(Kind::Symlink));
+}
+
+fn a_staged_file_is_what_staging_said(files: &dyn Files) {
+    for exec in [false, true] {
+        let key = StageKey::small(5);
+        let meta = Meta {
+            exec,
+            mtime: Mtime(1_000_000_007),
+            like: Some(0o640),
+        };
+        let said = files.stage(&key, b"bytes", &meta).unwrap();
+        assert_eq!(files.stat(Place::Stage(&key)).unwrap(), Some(said));
+        assert_eq!((said.size, said.mtime), (5, 1_000_000_007));
+        assert_eq!(said.mode, if exec { 0o750 } else { 0o640 });
+    }
+}
+
 fn an_open_file_stays_what_it_was(files: &dyn Files) {
     put(files, "f", b"before");
     let f = path("f");
@@ -337,6 +372,14 @@ const RULES: &[Rule] = &[
         a_directory_cannot_move_into_itself,
     ),
     ("links_are_never_followed", links_are_never_followed),
+    (
+        "names_are_looked_at_together_as_one_by_one",
+        names_are_looked_at_together_as_one_by_one,
+    ),
+    (
+        "a_staged_file_is_what_staging_said",
+        a_staged_file_is_what_staging_said,
+    ),
     (
         "an_open_file_stays_what_it_was",
         an_open_file_stays_what_it_was,

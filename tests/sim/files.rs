@@ -107,7 +107,7 @@ impl Files for SimFiles {
         }
     }
 
-    fn stage(&self, key: &StageKey, bytes: &[u8], meta: &Meta) -> Result<()> {
+    fn stage(&self, key: &StageKey, bytes: &[u8], meta: &Meta) -> Result<Stat> {
         let at = Place::Stage(key);
         let mut volume = self.enter("write", &at)?;
         volume.check_space("write", &at)?;
@@ -117,7 +117,7 @@ impl Files for SimFiles {
             content.write(0, bytes);
         }
         apply_meta(&mut volume, ino, meta);
-        Ok(())
+        Ok(volume.inodes.stat(ino))
     }
 
     fn stage_link(&self, key: &StageKey, target: &[u8]) -> Result<()> {

@@ -6,12 +6,14 @@
 //! by one rename); no user's inode is overwritten or unlinked (it goes to the trash); intents and
 //! staged data are durable before the first visible step.
 //! Does not: fetch contents, or decide what shall stand where.
-//! Place: the sync thread makes an [`Applier`] per target and ends it with [`Applier::finish`];
+//! Place: the sync thread makes an [`Applier`] when it can go on and ends it with
+//! [`Applier::finish`], or with [`Applier::pause`] when more of the same plan is to come;
 //! [`recover()`] runs at start.
 //!
 //! ```text
-//! per batch:  stage puts -> (staged data durable | intents durable) -> steps, each re-checked -> rows, both trees (lazy)
-//! afterwards: directories durable -> intents cleared (durable)
+//! per batch:  stage puts -> (staged data durable | intents durable | next batch's puts staged)
+//!             -> steps, each re-checked -> rows, both trees (lazy)
+//! afterwards: directories durable -> intents cleared (durable), once for several batches
 //! ```
 
 mod large;
@@ -26,14 +28,16 @@ use fsync_core::exception::Exception;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::node::Entry;
 use fsync_core::nodes::NodesError;
-use fsync_core::path::RelPath;
+use fsync_core::path::{Name, RelPath};
 use fsync_core::plan::{self, Step};
+use fsync_core::revision::MoveHint;
 use fsync_core::tree;
 
 use crate::edits::Edits;
-use crate::files::{Files, FilesError, Place, StageKey, TrashSlot};
+use crate::files::{Files, FilesError, Place, StageKey, Stat, TrashSlot};
 use crate::scan::ScanError;
-use crate::state::{Durability, Intent, Standing, State, StateError, Tx};
+use crate::state::{Durability, Intent, Row, Stamp, Standing, State, StateError, Tx};
+use stage::Staged;
 
 pub use large::{Assembly, Missing, Part, Paused, discard};
 pub use recover::{Recovered, recover};
@@ -43,8 +47,12 @@ const BATCH_PUTS: usize = 256;
 /// Bytes that one batch stages at most.
 const BATCH_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Paths that may be left open from batch to batch: bounds what a crash makes the next start look
+/// at.
+const OPEN_PATHS: usize = 4096;
+
 /// Chunks that are at hand.
-pub trait Contents {
+pub trait Contents: Sync {
     /// Returns the bytes of a chunk, `None` if it is not at hand. They are verified before they are
     /// used.
     fn chunk(&self, id: &ObjectId) -> Option<Cow<'_, [u8]>>;
@@ -132,10 +140,19 @@ pub struct Applier<'a> {
     slot: TrashSlot,
     next_key: u64,
     sources: HashMap<ObjectId, Source>,
-    /// Paths whose intents are still there though both trees have them.
+    /// Renames of the steps being applied.
+    moves: Vec<MoveHint>,
+    open: Open,
+}
+
+/// What is visible and in both trees, and not durable yet.
+#[derive(Debug, Default)]
+pub struct Open {
+    /// Paths whose intents are still there.
     applied: Vec<RelPath>,
-    /// Rows that were recorded so soon after the change that a later change may not show.
-    unsettled: Vec<RelPath>,
+    /// Rows that do not say yet what stands there, with the time when we had put it there: what
+    /// changed after it is a user's.
+    unsettled: Vec<(RelPath, i64)>,
 }
 
 impl std::fmt::Debug for Applier<'_> {
@@ -147,8 +164,8 @@ impl std::fmt::Debug for Applier<'_> {
 }
 
 impl<'a> Applier<'a> {
-    /// Starts towards a target.
-    pub fn new(files: &'a dyn Files, state: &'a State, target: Target) -> Self {
+    /// Starts towards a target, or goes on with what was left open.
+    pub fn new(files: &'a dyn Files, state: &'a State, target: Target, open: Open) -> Self {
         let now = files.now().max(0).cast_unsigned();
         Self {
             files,
@@ -161,8 +178,8 @@ impl<'a> Applier<'a> {
             // Unlike any key that an earlier applier of this process left.
             next_key: now,
             sources: HashMap::new(),
-            applied: Vec::new(),
-            unsettled: Vec::new(),
+            moves: Vec::new(),
+            open,
         }
     }
 
@@ -177,31 +194,31 @@ impl<'a> Applier<'a> {
         contents: &dyn Contents,
     ) -> Result<Applied, ApplyError> {
         self.find_sources(steps, contents);
+        self.moves = plan::moves_of(steps);
         let mut applied = Applied::default();
-        let mut rest = steps;
-        while !rest.is_empty() {
-            let (batch, after) = rest.split_at(batch_length(rest));
-            self.batch(batch, contents, &mut applied)?;
-            rest = after;
+        let (mut batch, mut rest) = steps.split_at(batch_length(steps));
+        let mut staged = self.stage(batch, contents)?;
+        while !batch.is_empty() {
+            let (next, after) = rest.split_at(batch_length(rest));
+            let next_staged = self.make_durable(batch, &staged, (next, contents))?;
+            self.run_steps(batch, staged, &mut applied)?;
+            (batch, rest, staged) = (next, after, next_staged);
         }
         Ok(applied)
     }
 
-    fn batch(
+    /// Runs the steps of a batch whose intents and staged data are durable.
+    fn run_steps(
         &mut self,
         steps: &[Step],
-        contents: &dyn Contents,
+        staged: Vec<Staged>,
         applied: &mut Applied,
     ) -> Result<(), ApplyError> {
-        let staged = self.stage(steps, contents)?;
-        self.make_durable(steps, &staged)?;
         let state = self.state;
-        let mut staged = staged.into_iter();
         state.update::<_, ApplyError>(Durability::Lazy, |tx| {
             let mut edits = Edits::new(state, tx.roots()?);
             self.settle(tx)?;
-            for step in steps {
-                let staged = staged.next().unwrap_or(stage::Staged::Nothing);
+            for (step, staged) in steps.iter().zip(staged) {
                 let result = self.step(&mut (tx, &mut edits), step, staged)?;
                 if let StepResult::Blocked(exception) = &result {
                     self.block(tx, &mut edits, step, exception)?;
@@ -214,45 +231,43 @@ impl<'a> Applier<'a> {
         })
     }
 
-    /// Makes the staged data and the intents durable at the same time.
-    fn make_durable(&mut self, steps: &[Step], staged: &[stage::Staged]) -> Result<(), ApplyError> {
+    /// Makes the staged data and the intents of a batch durable at the same time, and stages the
+    /// next batch while the disk works.
+    fn make_durable(
+        &mut self,
+        steps: &[Step],
+        staged: &[Staged],
+        (next, contents): (&[Step], &dyn Contents),
+    ) -> Result<Vec<Staged>, ApplyError> {
         let keys: Vec<StageKey> = staged.iter().filter_map(|s| s.key().cloned()).collect();
         let intents = self.intents(steps)?;
         let (files, state) = (self.files, self.state);
-        let commit = || {
-            state.update::<_, StateError>(Durability::Durable, |tx| {
-                intents.iter().try_for_each(|(path, intent)| {
-                    // What stood there before an earlier, not yet durable step is what a crash may
-                    // bring back.
-                    let earlier = tx.intent(path)?;
-                    let expected = earlier.map_or(intent.expected, |earlier| earlier.expected);
-                    tx.set_intent(
-                        path,
-                        Some(&Intent {
-                            expected,
-                            ..*intent
-                        }),
-                    )
-                })
+        let sync = || match keys.is_empty() {
+            true => Ok(()),
+            false => files.sync_staged(&keys),
+        };
+        let next_staged = if files.threads() == 1 {
+            sync()?;
+            commit_intents(state, &intents)?;
+            self.stage(next, contents)
+        } else {
+            std::thread::scope(|scope| -> Result<_, ApplyError> {
+                let syncing = scope.spawn(sync);
+                // A thread of its own only where there is something to do meanwhile.
+                let committing = match next.is_empty() {
+                    true => Err(commit_intents(state, &intents)?),
+                    false => Ok(scope.spawn(|| commit_intents(state, &intents))),
+                };
+                let next_staged = self.stage(next, contents);
+                if let Ok(committing) = committing {
+                    joined(committing)?;
+                }
+                joined(syncing)?;
+                next_staged
             })
         };
-        if keys.is_empty() {
-            commit()?;
-        } else if files.threads() == 1 {
-            files.sync_staged(&keys)?;
-            commit()?;
-        } else {
-            std::thread::scope(|scope| -> Result<(), ApplyError> {
-                let syncing = scope.spawn(|| files.sync_staged(&keys));
-                commit()?;
-                match syncing.join() {
-                    Ok(synced) => Ok(synced?),
-                    Err(panic) => std::panic::resume_unwind(panic),
-                }
-            })?;
-        }
-        self.applied.extend(intents.into_keys());
-        Ok(())
+        self.open.applied.extend(intents.into_keys());
+        next_staged
     }
 
     fn intents(&self, steps: &[Step]) -> Result<BTreeMap<RelPath, Intent>, ApplyError> {
@@ -336,27 +351,59 @@ impl<'a> Applier<'a> {
         }
     }
 
-    /// Looks again at rows that were recorded too soon after their change; what is still the same
-    /// now stays the same.
+    /// Remembers that the row of a path does not say yet what stands there.
+    fn unsettle(&mut self, path: &RelPath) {
+        self.open.unsettled.push((path.clone(), self.files.now()));
+    }
+
+    /// Looks what stands where something was put: what is as we left it is recorded as it is now,
+    /// so late that a later change will show.
     fn settle(&mut self, tx: &mut Tx<'_>) -> Result<(), ApplyError> {
-        for path in std::mem::take(&mut self.unsettled) {
-            let Some((dir, name)) = path.split_last() else {
-                continue;
-            };
-            let now = self.files.now();
+        let mut dirs: BTreeMap<RelPath, Vec<(Name, i64)>> = BTreeMap::new();
+        for (path, placed) in std::mem::take(&mut self.open.unsettled) {
+            if let Some((dir, name)) = path.split_last() {
+                dirs.entry(dir).or_default().push((name, placed));
+            }
+        }
+        for (dir, placed) in dirs {
             let Some(no) = tx.dir_at(&dir)? else {
                 continue;
             };
-            let Some(mut row) = tx.row(no, &name)? else {
-                continue;
-            };
-            let stat = self.files.stat(Place::Tree(&path))?;
-            row.recorded = now;
-            if !row.is_racy() && stat.is_some_and(|stat| row.is_same_stamp(&stat)) {
-                tx.put_row(no, &name, &row)?;
+            let names: Vec<Name> = placed.iter().map(|(name, _)| name.clone()).collect();
+            let now = self.files.now();
+            let stats = self.files.stat_all(&dir, &names)?;
+            for ((name, placed), stat) in placed.iter().zip(stats) {
+                let is_ours =
+                    |row: &Row, stat: &Stat| row.stamp.is_content(stat) && stat.ctime <= *placed;
+                if let Some(row) = tx.row(no, name)?
+                    && let Some(stat) = stat.filter(|stat| is_ours(&row, stat))
+                {
+                    let (stamp, recorded) = (Stamp::from(&stat), now);
+                    tx.put_row(
+                        no,
+                        name,
+                        &Row {
+                            stamp,
+                            recorded,
+                            ..row
+                        },
+                    )?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Leaves the rest of the plan to another applier, which gets what this one left open. When
+    /// that is much, it is finished first.
+    ///
+    /// # Errors
+    /// As of [`Applier::finish`].
+    pub fn pause(self) -> Result<Open, ApplyError> {
+        if self.open.applied.len() < OPEN_PATHS {
+            return Ok(self.open);
+        }
+        self.finish().map(|()| Open::default())
     }
 
     /// Ends the apply: makes the folder's directories durable, then clears the intents.
@@ -364,20 +411,46 @@ impl<'a> Applier<'a> {
     /// # Errors
     /// [`ApplyError`]; intents stay then and are sorted out by [`recover()`].
     pub fn finish(mut self) -> Result<(), ApplyError> {
-        if self.applied.is_empty() {
+        if self.open.applied.is_empty() {
             return Ok(());
         }
-        let dirs: BTreeSet<RelPath> = self.applied.iter().filter_map(RelPath::parent).collect();
+        let applied = std::mem::take(&mut self.open.applied);
+        let dirs: BTreeSet<RelPath> = applied.iter().filter_map(RelPath::parent).collect();
         let dirs: Vec<RelPath> = dirs.into_iter().collect();
         self.files.sync_dirs(&dirs)?;
         let state = self.state;
         state.update(Durability::Durable, |tx| {
             self.settle(tx)?;
-            for path in &std::mem::take(&mut self.applied) {
+            for path in &applied {
                 tx.set_intent(path, None)?;
             }
             Ok(())
         })
+    }
+}
+
+fn commit_intents(state: &State, intents: &BTreeMap<RelPath, Intent>) -> Result<(), StateError> {
+    state.update(Durability::Durable, |tx| {
+        intents.iter().try_for_each(|(path, intent)| {
+            // What stood there before an earlier, not yet durable step is what a crash may bring
+            // back.
+            let earlier = tx.intent(path)?;
+            let expected = earlier.map_or(intent.expected, |earlier| earlier.expected);
+            tx.set_intent(
+                path,
+                Some(&Intent {
+                    expected,
+                    ..*intent
+                }),
+            )
+        })
+    })
+}
+
+fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
     }
 }
 

@@ -301,6 +301,15 @@ pub trait Files: Send + Sync {
     /// [`FilesError`] of the system call.
     fn stat(&self, at: Place<'_>) -> Result<Option<Stat>>;
 
+    /// Looks at names in one directory of the tree; `None` for each where nothing stands.
+    ///
+    /// # Errors
+    /// [`FilesError`] of the system call.
+    fn stat_all(&self, dir: &RelPath, names: &[Name]) -> Result<Vec<Option<Stat>>> {
+        let look = |name: &Name| self.stat(Place::Tree(&dir.join(name)));
+        names.iter().map(look).collect()
+    }
+
     /// Opens a regular file for reading; never blocks on a FIFO or device.
     ///
     /// # Errors
@@ -313,11 +322,11 @@ pub trait Files: Send + Sync {
     /// [`FilesError`]; `NotFound` also if it is no link.
     fn read_link(&self, at: Place<'_>) -> Result<Vec<u8>>;
 
-    /// Stages a whole small file.
+    /// Stages a whole small file; returns what it is then.
     ///
     /// # Errors
     /// [`FilesError`]; nothing of use is left then.
-    fn stage(&self, key: &StageKey, bytes: &[u8], meta: &Meta) -> Result<()>;
+    fn stage(&self, key: &StageKey, bytes: &[u8], meta: &Meta) -> Result<Stat>;
 
     /// Stages a symbolic link.
     ///

@@ -8,19 +8,19 @@ use fsync_core::limits::CHUNK_MAX_BYTES;
 use fsync_core::node::{Content, Entry, FileEntry, Node};
 use fsync_core::nodes::{Nodes, NodesError};
 use fsync_core::path::RelPath;
-use fsync_core::plan::Step;
+use fsync_core::plan::{self, Step};
 
 use super::{Applier, ApplyError, Contents, Source, StepResult};
 use crate::apply::large;
-use crate::files::{Files, FilesError, Kind, Meta, Place, StageKey};
+use crate::files::{Files, FilesError, Kind, Meta, Place, StageKey, Stat};
 
 /// What staging a step gave.
 #[derive(Debug)]
 pub(super) enum Staged {
     /// The step needs nothing.
     Nothing,
-    /// It lies under this key.
-    At(StageKey),
+    /// It lies under this key, and is this where that is known.
+    At(StageKey, Option<Stat>),
     /// It could not be staged.
     Failed(StepResult),
 }
@@ -28,7 +28,7 @@ pub(super) enum Staged {
 impl Staged {
     pub(super) fn key(&self) -> Option<&StageKey> {
         match self {
-            Self::At(key) => Some(key),
+            Self::At(key, _) => Some(key),
             Self::Nothing | Self::Failed(_) => None,
         }
     }
@@ -65,21 +65,20 @@ impl Applier<'_> {
             Entry::File(file) => {
                 let meta = self.meta(path, was.as_ref(), &file)?;
                 match file.content {
-                    Content::Chunk(id) => self.stage_chunk(&key, (&id, &file), &meta, contents),
+                    Content::Chunk(id) => self.stage_chunk(key, (&id, &file), &meta, contents),
                     Content::List(id) => return self.stage_large(&id, &file, &meta),
                 }
             }
             Entry::Symlink(id) => match &*self.state.node(ObjectKind::Symlink, &id)? {
-                Node::Symlink(target) => self.files.stage_link(&key, target).map(|()| true),
+                Node::Symlink(target) => self
+                    .files
+                    .stage_link(&key, target)
+                    .map(|()| Staged::At(key, None)),
                 _ => return Err(misplaced(id)),
             },
             Entry::Dir(id) => return Err(misplaced(id)),
         };
-        Ok(match staged {
-            Ok(true) => Staged::At(key),
-            Ok(false) => Staged::Failed(StepResult::Unfetched),
-            Err(error) => Staged::Failed(super::steps::failed(error)),
-        })
+        Ok(staged.unwrap_or_else(|error| Staged::Failed(super::steps::failed(error))))
     }
 
     /// What replaces a file keeps its permissions: a private file stays private.
@@ -90,11 +89,7 @@ impl Applier<'_> {
         file: &FileEntry,
     ) -> Result<Meta, FilesError> {
         let like = match was {
-            Some(Entry::File(_)) => self
-                .files
-                .stat(Place::Tree(path))?
-                .filter(|stat| stat.kind == Kind::File)
-                .map(|stat| stat.mode),
+            Some(Entry::File(_)) => self.mode(path)?,
             _ => None,
         };
         Ok(Meta {
@@ -104,22 +99,39 @@ impl Applier<'_> {
         })
     }
 
+    /// Returns the permissions of the file at a path, which a rename of the same plan may be about
+    /// to bring there.
+    fn mode(&self, path: &RelPath) -> Result<Option<u32>, FilesError> {
+        let before = plan::before(&self.moves, path.clone());
+        for at in [&before, path] {
+            let stat = self.files.stat(Place::Tree(at))?;
+            if let Some(stat) = stat.filter(|stat| stat.kind == Kind::File) {
+                return Ok(Some(stat.mode));
+            }
+            if before == *path {
+                break;
+            }
+        }
+        Ok(None)
+    }
+
     fn stage_chunk(
         &self,
-        key: &StageKey,
+        key: StageKey,
         (id, file): (&ObjectId, &FileEntry),
         meta: &Meta,
         contents: &dyn Contents,
-    ) -> Result<bool, FilesError> {
+    ) -> Result<Staged, FilesError> {
         let is_right = |bytes: &[u8]| {
             bytes.len() as u64 == file.size && ObjectId::of(ObjectKind::Chunk, bytes) == *id
         };
         let at_hand = contents.chunk(id).filter(|bytes| is_right(bytes));
         let local = || self.read_source(id).filter(|bytes| is_right(bytes));
         let Some(bytes) = at_hand.or_else(|| local().map(Cow::Owned)) else {
-            return Ok(false);
+            return Ok(Staged::Failed(StepResult::Unfetched));
         };
-        self.files.stage(key, &bytes, meta).map(|()| true)
+        let stat = self.files.stage(&key, &bytes, meta)?;
+        Ok(Staged::At(key, Some(stat)))
     }
 
     fn stage_large(
@@ -135,7 +147,7 @@ impl Applier<'_> {
             return Ok(Staged::Failed(StepResult::Unfetched));
         }
         Ok(match self.files.stage_finish(&key, file.size, meta) {
-            Ok(()) => Staged::At(key),
+            Ok(()) => Staged::At(key, None),
             Err(error) => Staged::Failed(super::steps::failed(error)),
         })
     }

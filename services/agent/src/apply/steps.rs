@@ -73,10 +73,10 @@ impl Applier<'_> {
     ) -> Result<StepResult, ApplyError> {
         match (step, staged) {
             (_, Staged::Failed(result)) => Ok(result),
-            (Step::Put { path, was, now }, Staged::At(key)) => {
+            (Step::Put { path, was, now }, Staged::At(key, stat)) => {
                 let result = match was {
-                    Some(was) => self.exchange(batch, path, (was, now), &key)?,
-                    None => self.create(batch, path, now, &key)?,
+                    Some(was) => self.exchange(batch, path, (was, now), (&key, stat))?,
+                    None => self.create(batch, path, now, (&key, stat))?,
                 };
                 if !matches!(result, StepResult::Done) {
                     self.unstage(&key)?;
@@ -150,10 +150,10 @@ impl Applier<'_> {
         batch: &mut Batch<'_, '_, '_>,
         path: &RelPath,
         now: &Entry,
-        key: &StageKey,
+        (key, staged): (&StageKey, Option<Stat>),
     ) -> Result<StepResult, ApplyError> {
         let spot = expect!(Self::spot(batch.0, path));
-        let Some(staged) = attempt!(self.files.stat(Place::Stage(key))) else {
+        let Some(staged) = attempt!(self.staged(key, staged)) else {
             return Ok(StepResult::Unfetched);
         };
         let (from, to) = (Place::Stage(key), Place::Tree(path));
@@ -163,12 +163,20 @@ impl Applier<'_> {
         Ok(StepResult::Done)
     }
 
+    /// Returns what a staged file is, `None` if it is gone.
+    fn staged(&self, key: &StageKey, known: Option<Stat>) -> Result<Option<Stat>, FilesError> {
+        match known {
+            Some(stat) => Ok(Some(stat)),
+            None => self.files.stat(Place::Stage(key)),
+        }
+    }
+
     fn exchange(
         &mut self,
         batch: &mut Batch<'_, '_, '_>,
         path: &RelPath,
         (was, now): (&Entry, &Entry),
-        key: &StageKey,
+        (key, staged): (&StageKey, Option<Stat>),
     ) -> Result<StepResult, ApplyError> {
         let (spot, row) = expect!(self.check(batch.0, path, was));
         // After the exchange the user's inode stands in the stage: only keys of this kind survive a
@@ -186,7 +194,7 @@ impl Applier<'_> {
             );
             self.drop_assembly(batch.0, key)?;
         }
-        let Some(staged) = attempt!(self.files.stat(stage)) else {
+        let Some(staged) = attempt!(self.staged(&swap, staged)) else {
             return Ok(StepResult::Unfetched);
         };
         attempt!(self.files.rename(stage, tree, Rename::Exchange));
@@ -220,8 +228,9 @@ impl Applier<'_> {
         }
     }
 
-    /// Records what was put at a path. If a writer changed or replaced it already, the row does not
-    /// fit the disk, and the next scan sees an edit.
+    /// Records what was put at a path, as it was staged; [`Applier::settle`] looks what it is there.
+    /// If a writer changes or replaces it first, the row does not fit the disk, and the next scan
+    /// sees an edit.
     fn placed(
         &mut self,
         batch: &mut Batch<'_, '_, '_>,
@@ -229,17 +238,14 @@ impl Applier<'_> {
         staged: &Stat,
         now: &Entry,
     ) -> Result<(), ApplyError> {
-        let recorded = self.files.now();
-        let stat = self.files.stat(Place::Tree(path))?;
-        let ours = stat.filter(|stat| stat.is_same_content(staged));
         let row = Row {
-            stamp: Stamp::from(&ours.unwrap_or(*staged)),
-            recorded,
+            stamp: Stamp::from(staged),
+            recorded: staged.ctime,
             held: Held::Leaf(*now),
         };
         batch.0.put_row(spot.dir, &spot.name, &row)?;
         batch.1.set_both(path, Some(*now));
-        self.unsettled.push(path.clone());
+        self.unsettle(path);
         Ok(())
     }
 
@@ -355,7 +361,7 @@ impl Applier<'_> {
         };
         batch.0.put_row(spot.dir, &spot.name, &row)?;
         batch.1.set_both(path, Some(Entry::File(*now)));
-        self.unsettled.push(path.clone());
+        self.unsettle(path);
         Ok(StepResult::Done)
     }
 

@@ -200,12 +200,16 @@ async fn connect(config: &Config) -> Result<Link, End> {
         token: config.token.clone(),
     })
     .map_err(|e| again(e.to_string()))?;
-    let builder = ClientBuilder::new(config.server.socket_path())
+    let mut builder = ClientBuilder::new(config.server.socket_path())
         .namespace(NAMESPACE)
         .transport_type(TransportType::Websocket)
         .reconnect(false)
-        .auth(auth)
-        .tls_config(tls(config).map_err(|e| again(format!("cannot use the CA file: {e}")))?);
+        .auth(auth);
+    // Reads all certificates of the system, which takes 100 ms: only where it is of use.
+    if config.server.is_tls() {
+        let tls = tls(config).map_err(|e| again(format!("cannot use the CA file: {e}")))?;
+        builder = builder.tls_config(tls);
+    }
     let deadline = Instant::now() + CONNECT;
     let client = timeout_at(deadline, callbacks.register(builder).connect())
         .await

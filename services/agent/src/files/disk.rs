@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use fsync_core::node::Mtime;
 use fsync_core::path::{MARKER_DIR, Name, RelPath};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, RenameFlags, Timespec, Timestamps};
 use rustix::io::Errno;
@@ -153,7 +154,9 @@ fn make_dirs(base: BorrowedFd<'_>, dir: &[u8]) -> rustix::io::Result<()> {
     Ok(())
 }
 
-fn apply_meta(fd: &OwnedFd, meta: &Meta) -> rustix::io::Result<()> {
+/// Sets properties; returns what the file is then.
+fn apply_meta(fd: &OwnedFd, meta: &Meta) -> rustix::io::Result<Stat> {
+    set_mtime(fd, meta.mtime)?;
     let now = stat_at(fd, b"")?;
     let base = meta.like.unwrap_or(now.mode) & 0o777;
     // Who may read may execute.
@@ -161,16 +164,21 @@ fn apply_meta(fd: &OwnedFd, meta: &Meta) -> rustix::io::Result<()> {
         true => base | 0o100 | (base & 0o444) >> 2,
         false => base & !0o111,
     };
-    if mode != now.mode {
-        rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+    if mode == now.mode {
+        return Ok(now);
     }
+    rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?;
+    stat_at(fd, b"")
+}
+
+fn set_mtime(fd: &OwnedFd, mtime: Mtime) -> rustix::io::Result<()> {
     let omit = Timespec {
         tv_sec: 0,
         tv_nsec: rustix::fs::UTIME_OMIT,
     };
     let mtime = Timespec {
-        tv_sec: meta.mtime.0.div_euclid(1_000_000_000),
-        tv_nsec: meta.mtime.0.rem_euclid(1_000_000_000),
+        tv_sec: mtime.0.div_euclid(1_000_000_000),
+        tv_nsec: mtime.0.rem_euclid(1_000_000_000),
     };
     let times = Timestamps {
         last_access: omit,
@@ -273,6 +281,17 @@ impl Files for Disk {
         or_none(found).map_err(fails("look at", at))
     }
 
+    fn stat_all(&self, dir: &RelPath, names: &[Name]) -> Result<Vec<Option<Stat>>> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let dir = match open_below(&self.root, dir.as_bytes(), flags) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(vec![None; names.len()]),
+            opened => opened.map_err(fails("open", dir))?,
+        };
+        let look =
+            |name: &Name| or_none(stat_at(&dir, name.as_bytes())).map_err(fails("look at", name));
+        names.iter().map(look).collect()
+    }
+
     fn open(&self, at: Place<'_>) -> Result<Box<dyn Opened>> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         // Looked at first: opening a device can have effects, and a FIFO is never to be held open.
@@ -300,7 +319,7 @@ impl Files for Disk {
         }
     }
 
-    fn stage(&self, key: &StageKey, bytes: &[u8], meta: &Meta) -> Result<()> {
+    fn stage(&self, key: &StageKey, bytes: &[u8], meta: &Meta) -> Result<Stat> {
         let write = || {
             let fd = self.open_staged(key, OFlags::CREATE | OFlags::TRUNC)?;
             write_all(&fd, 0, bytes)?;
@@ -326,7 +345,7 @@ impl Files for Disk {
         let finish = || {
             let fd = self.open_staged(key, OFlags::CREATE)?;
             rustix::fs::ftruncate(&fd, size)?;
-            apply_meta(&fd, meta)
+            apply_meta(&fd, meta).map(drop)
         };
         finish().map_err(fails("finish", Place::Stage(key)))
     }
@@ -409,7 +428,7 @@ impl Files for Disk {
         let set = || {
             let fd = self.open_at(at, OFlags::RDONLY | OFlags::NONBLOCK)?;
             match stat_at(&fd, b"")?.kind {
-                Kind::File => apply_meta(&fd, meta),
+                Kind::File => apply_meta(&fd, meta).map(drop),
                 _ => Err(Errno::NOENT),
             }
         };

@@ -18,7 +18,7 @@ use fsync_core::path::RelPath;
 use fsync_core::plan::Step;
 
 use super::{FetchRequest, Folder, FolderEffect, FolderError, NetFailure, Notice, Now};
-use crate::apply::{Applier, ApplyError, Contents, StepResult, Target};
+use crate::apply::{Applier, ApplyError, Contents, Open, StepResult, Target};
 
 mod large;
 mod lost;
@@ -30,7 +30,7 @@ use lost::LostContents;
 use needs::{content, displaced, has_links, large_file, size};
 
 /// Steps in one batch.
-const BATCH_STEPS: usize = 256;
+const BATCH_STEPS: usize = 1024;
 /// Bytes that one batch fetches.
 const BATCH_BYTES: u64 = 4 * 1024 * 1024;
 /// Batches whose contents are asked for ahead.
@@ -72,6 +72,8 @@ struct Applying {
     bytes: u64,
     deletes: u64,
     trouble: Option<String>,
+    /// What the batches so far left open.
+    open: Open,
     lost: BTreeSet<RelPath>,
 }
 
@@ -85,6 +87,16 @@ struct Batch {
     is_asked: bool,
     is_repeat: bool,
     chunks: Option<Chunks>,
+}
+
+/// How far the batches could be applied.
+enum Reached {
+    /// The next one's contents are on their way.
+    Gap,
+    /// The last one is done.
+    End,
+    /// These nodes must be fetched first.
+    Unknown(Vec<(ObjectKind, ObjectId)>),
 }
 
 impl Pulling {
@@ -113,6 +125,9 @@ impl Folder {
         now: Now,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Option<Input>, FolderError> {
+        if let Err(error) = self.finish_applied() {
+            return self.interrupted(error, out).map(Some);
+        }
         let Some(ready) = self.compare.ready.take() else {
             return Ok(Some(Input::Applied { stale: Vec::new() }));
         };
@@ -138,6 +153,7 @@ impl Folder {
             bytes: 0,
             deletes: 0,
             trouble: None,
+            open: Open::default(),
             lost: BTreeSet::new(),
         });
         self.go_on(now, out)
@@ -211,6 +227,9 @@ impl Folder {
                 return self.go_on(now, out);
             }
             Err(failure) => {
+                if let Err(error) = self.finish_applied() {
+                    return self.interrupted(error, out).map(Some);
+                }
                 self.pull.forget();
                 return Ok(Some(chunks_failed(failure, out)));
             }
@@ -285,22 +304,49 @@ impl Folder {
         })
     }
 
-    /// Applies batches in order while their contents are here, and asks for the next ones.
+    /// Applies what can be applied now, and asks for what comes next.
     fn go_on(
         &mut self,
         _now: Now,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Option<Input>, FolderError> {
+        let Some(applying) = &mut self.pull.applying else {
+            return Ok(None);
+        };
+        let (parts, open) = (self.parts.clone(), std::mem::take(&mut applying.open));
+        let mut applier = Applier::new(&*parts.files, &parts.state, applying.target, open);
+        let reached = self.apply_batches(&mut applier, out).and_then(|reached| {
+            match (&reached, &mut self.pull.applying) {
+                (Reached::Gap, Some(applying)) => applying.open = applier.pause()?,
+                _ => applier.finish()?,
+            }
+            Ok(reached)
+        });
+        match reached {
+            Ok(Reached::Gap) => Ok(None),
+            Ok(Reached::End) => Ok(Some(self.applied(out))),
+            Ok(Reached::Unknown(ids)) => Ok(Some(self.needs_nodes_first(ids))),
+            Err(FolderError::Apply(error)) => self.interrupted(error, out).map(Some),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Applies batches in order while their contents are here, and asks for the next ones.
+    fn apply_batches(
+        &mut self,
+        applier: &mut Applier<'_>,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Reached, FolderError> {
         loop {
             self.pull.ask_ahead(out);
             let Some(applying) = &mut self.pull.applying else {
-                return Ok(None);
+                return Ok(Reached::Gap);
             };
             let Some(batch) = applying.batches.front_mut() else {
-                return Ok(Some(self.applied(out)));
+                return Ok(Reached::End);
             };
             if !batch.wanted.is_empty() && batch.chunks.is_none() {
-                return Ok(None);
+                return Ok(Reached::Gap);
             }
             if let Some(large) = &mut batch.large {
                 match large.go_on(
@@ -310,25 +356,20 @@ impl Folder {
                     out,
                 ) {
                     Ok(true) => {}
-                    Ok(false) => return Ok(None),
+                    Ok(false) => return Ok(Reached::Gap),
                     Err(ApplyError::Nodes(NodesError::Missing(ids))) => {
-                        return Ok(Some(self.needs_nodes_first(ids)));
+                        return Ok(Reached::Unknown(ids));
                     }
                     Err(error) => match self.no_room(0, error)? {
                         None => continue,
-                        Some(error) => return self.interrupted(error, out).map(Some),
+                        Some(error) => return Err(error.into()),
                     },
                 }
             }
             let Some(batch) = applying.batches.pop_front() else {
-                return Ok(None);
+                return Ok(Reached::Gap);
             };
-            if let Err(error) = self.apply_batch(batch) {
-                let FolderError::Apply(error) = error else {
-                    return Err(error);
-                };
-                return self.interrupted(error, out).map(Some);
-            }
+            self.apply_batch(applier, batch)?;
             if let Some(applying) = &self.pull.applying {
                 let (done, total, bytes) = (applying.done, applying.total, applying.bytes);
                 out.push(FolderEffect::Notice(Notice::Applying {
@@ -340,6 +381,16 @@ impl Folder {
         }
     }
 
+    /// Ends what the batches so far left open.
+    fn finish_applied(&mut self) -> Result<(), ApplyError> {
+        let Some(applying) = &mut self.pull.applying else {
+            return Ok(());
+        };
+        let open = std::mem::take(&mut applying.open);
+        let (files, state) = (&*self.parts.files, &self.parts.state);
+        Applier::new(files, state, applying.target, open).finish()
+    }
+
     /// Nodes that the steps need are not here, as parts of a large file's list: they are fetched
     /// first.
     fn needs_nodes_first(&mut self, ids: Vec<(ObjectKind, ObjectId)>) -> Input {
@@ -348,7 +399,7 @@ impl Folder {
         Input::Compared(Compared::NeedsFetch)
     }
 
-    fn apply_batch(&mut self, batch: Batch) -> Result<(), FolderError> {
+    fn apply_batch(&mut self, applier: &mut Applier<'_>, batch: Batch) -> Result<(), FolderError> {
         let Some(applying) = &mut self.pull.applying else {
             return Ok(());
         };
@@ -358,9 +409,7 @@ impl Folder {
                 chunks.0.entry(id).or_insert_with(|| bytes.clone());
             }
         }
-        let mut applier = Applier::new(&*self.parts.files, &self.parts.state, applying.target);
         let outcome = applier.apply(&batch.steps, &chunks)?;
-        applier.finish()?;
         applying.rescan.extend(outcome.rescan);
         let mut again = Vec::new();
         for (step, result) in batch.steps.into_iter().zip(outcome.results) {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 
-use fsync_agent::apply::{Applier, Assembly, Contents, StepResult, Target, recover};
+use fsync_agent::apply::{Applier, Assembly, Contents, Open, StepResult, Target, recover};
 use fsync_agent::files::{Files, Place};
 use fsync_agent::state::{Durability, StateError};
 use fsync_core::chunk::Chunker;
@@ -70,7 +70,7 @@ fn put(folder: &Folder, at: &str, was: Option<Entry>, now: FileEntry) -> StepRes
         revision: RevisionId::of(b"test"),
         root,
     };
-    let mut applier = Applier::new(&folder.disk, &folder.state, target);
+    let mut applier = Applier::new(&folder.disk, &folder.state, target, Open::default());
     let step = Step::Put {
         path: path(at),
         was,

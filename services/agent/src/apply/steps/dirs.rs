@@ -41,7 +41,7 @@ impl Applier<'_> {
             .move_row((spot.dir, &spot.name), (target.dir, &target.name), &row)?;
         batch.1.move_both(from, to)?;
         if row.dir().is_none() {
-            self.unsettled.push(to.clone());
+            self.unsettle(to);
         }
         Ok(StepResult::Done)
     }
