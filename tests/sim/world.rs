@@ -426,6 +426,10 @@ impl World {
                 let pause = (moment.0 * MS).saturating_sub(self.now_ns);
                 self.after_ns(pause, Event::Tick(at, life, wake));
             }
+            FolderEffect::GoOn => {
+                let go_on = Event::Input(at, life, Box::new(FolderInput::GoOn));
+                self.within_ms(0, 5, go_on);
+            }
             // Nobody replaces a root here.
             FolderEffect::Flushed(_) | FolderEffect::Reopen => {}
             FolderEffect::Show(activity) => self.say(&format!("m{at} is {activity:?}")),

@@ -11,8 +11,9 @@
 //! [`recover()`] runs at start.
 //!
 //! ```text
-//! per batch:  stage puts -> (staged data durable | intents durable | next batch's puts staged)
-//!             -> steps, each re-checked -> rows, both trees (lazy)
+//! per batch:  stage puts -> staged data durable, intents durable -> steps, each re-checked -> rows, both trees
+//! at once:    steps of one batch | staged data of the next made durable | puts of the one after it staged
+//!             the intents of a batch are written with the rows and trees of the one before
 //! afterwards: directories durable -> intents cleared (durable), once for several batches
 //! ```
 
@@ -22,7 +23,8 @@ mod stage;
 mod steps;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use fsync_core::exception::Exception;
 use fsync_core::id::{ObjectId, RevisionId};
@@ -30,14 +32,13 @@ use fsync_core::node::Entry;
 use fsync_core::nodes::NodesError;
 use fsync_core::path::{Name, RelPath};
 use fsync_core::plan::{self, Step};
-use fsync_core::revision::MoveHint;
 use fsync_core::tree;
 
 use crate::edits::Edits;
-use crate::files::{Files, FilesError, Place, StageKey, Stat, TrashSlot};
+use crate::files::{Files, FilesError, StageKey, Stat, TrashSlot};
 use crate::scan::ScanError;
 use crate::state::{Durability, Intent, Row, Stamp, Standing, State, StateError, Tx};
-use stage::Staged;
+use stage::{Sources, Staged, Stager};
 
 pub use large::{Assembly, Missing, Part, Paused, discard};
 pub use recover::{Recovered, recover};
@@ -116,22 +117,6 @@ pub enum ApplyError {
     Scan(#[from] ScanError),
 }
 
-/// A content that is on this disk.
-#[derive(Debug, Clone)]
-enum Source {
-    Tree(RelPath),
-    Trash(TrashSlot, RelPath),
-}
-
-impl Source {
-    fn place(&self) -> Place<'_> {
-        match self {
-            Self::Tree(path) => Place::Tree(path),
-            Self::Trash(slot, path) => Place::Trash(*slot, path),
-        }
-    }
-}
-
 /// Applies steps towards one target.
 pub struct Applier<'a> {
     files: &'a dyn Files,
@@ -139,9 +124,7 @@ pub struct Applier<'a> {
     target: Target,
     slot: TrashSlot,
     next_key: u64,
-    sources: HashMap<ObjectId, Source>,
-    /// Renames of the steps being applied.
-    moves: Vec<MoveHint>,
+    sources: Arc<Sources>,
     open: Open,
 }
 
@@ -177,8 +160,7 @@ impl<'a> Applier<'a> {
             },
             // Unlike any key that an earlier applier of this process left.
             next_key: now,
-            sources: HashMap::new(),
-            moves: Vec::new(),
+            sources: Arc::default(),
             open,
         }
     }
@@ -193,29 +175,87 @@ impl<'a> Applier<'a> {
         steps: &[Step],
         contents: &dyn Contents,
     ) -> Result<Applied, ApplyError> {
-        self.find_sources(steps, contents);
-        self.moves = plan::moves_of(steps);
+        let stager = Stager::new(self, steps, contents);
+        let batches = batches(steps);
+        let batch = |number: usize| batches.get(number).copied().unwrap_or_default();
         let mut applied = Applied::default();
-        let (mut batch, mut rest) = steps.split_at(batch_length(steps));
-        let mut staged = self.stage(batch, contents)?;
-        while !batch.is_empty() {
-            let (next, after) = rest.split_at(batch_length(rest));
-            let next_staged = self.make_durable(batch, &staged, (next, contents))?;
-            self.run_steps(batch, staged, &mut applied)?;
-            (batch, rest, staged) = (next, after, next_staged);
+        let mut staged = stager.stage(self.take_keys(batch(0)), batch(0))?;
+        let mut next = self.beside(&stager, &staged, batch(1), |applier| {
+            applier.intend(batch(0))
+        })?;
+        for number in 0..batches.len() {
+            let after_next = self.beside(&stager, &next, batch(number + 2), |applier| {
+                let staged = std::mem::take(&mut staged);
+                applier.run_steps((batch(number), staged), batch(number + 1), &mut applied)
+            })?;
+            staged = std::mem::replace(&mut next, after_next);
         }
         Ok(applied)
     }
 
-    /// Runs the steps of a batch whose intents and staged data are durable.
+    /// Returns the number of the first of as many keys as `steps` may need.
+    fn take_keys(&mut self, steps: &[Step]) -> u64 {
+        let first = self.next_key + 1;
+        self.next_key += steps.len() as u64;
+        first
+    }
+
+    /// Does `work` while the disk makes durable what is staged and another thread stages the puts
+    /// of the batch after it.
+    fn beside(
+        &mut self,
+        stager: &Stager<'_>,
+        staged: &[Staged],
+        after: &[Step],
+        work: impl FnOnce(&mut Self) -> Result<(), ApplyError>,
+    ) -> Result<Vec<Staged>, ApplyError> {
+        let first = self.take_keys(after);
+        let files = self.files;
+        let keys: Vec<StageKey> = staged.iter().filter_map(|s| s.key().cloned()).collect();
+        let sync = || files.sync_staged(&keys);
+        let stage = || stager.stage(first, after);
+        if files.threads() == 1 {
+            if !keys.is_empty() {
+                sync()?;
+            }
+            let staged = stage()?;
+            return work(self).map(|()| staged);
+        }
+        std::thread::scope(|scope| {
+            // No thread where there is nothing to do: a single save waits for each.
+            let syncing = (!keys.is_empty()).then(|| scope.spawn(sync));
+            let staging = (!after.is_empty()).then(|| scope.spawn(stage));
+            let worked = work(self);
+            let staged = staging.map_or_else(|| Ok(Vec::new()), joined);
+            syncing.map_or_else(|| Ok(()), joined)?;
+            worked?;
+            staged
+        })
+    }
+
+    /// Makes the intents of the first batch durable.
+    fn intend(&mut self, steps: &[Step]) -> Result<(), ApplyError> {
+        let state = self.state;
+        state.update::<_, ApplyError>(Durability::Durable, |tx| {
+            let mut edits = Edits::new(state, tx.roots()?);
+            self.write_intents(tx, &mut edits, steps)
+        })
+    }
+
+    /// Runs the steps of a batch whose intents and staged data are durable; with them the intents
+    /// of the next one become durable.
     fn run_steps(
         &mut self,
-        steps: &[Step],
-        staged: Vec<Staged>,
+        (steps, staged): (&[Step], Vec<Staged>),
+        next: &[Step],
         applied: &mut Applied,
     ) -> Result<(), ApplyError> {
         let state = self.state;
-        state.update::<_, ApplyError>(Durability::Lazy, |tx| {
+        let durability = match next.is_empty() {
+            true => Durability::Lazy,
+            false => Durability::Durable,
+        };
+        state.update::<_, ApplyError>(durability, |tx| {
             let mut edits = Edits::new(state, tx.roots()?);
             self.settle(tx)?;
             for (step, staged) in steps.iter().zip(staged) {
@@ -227,56 +267,35 @@ impl<'a> Applier<'a> {
                 self.note(step, &result, applied);
                 applied.results.push(result);
             }
+            self.write_intents(tx, &mut edits, next)?;
             edits.write(tx)
         })
     }
 
-    /// Makes the staged data and the intents of a batch durable at the same time, and stages the
-    /// next batch while the disk works.
-    fn make_durable(
+    fn write_intents(
         &mut self,
+        tx: &mut Tx<'_>,
+        edits: &mut Edits<'_>,
         steps: &[Step],
-        staged: &[Staged],
-        (next, contents): (&[Step], &dyn Contents),
-    ) -> Result<Vec<Staged>, ApplyError> {
-        let keys: Vec<StageKey> = staged.iter().filter_map(|s| s.key().cloned()).collect();
-        let intents = self.intents(steps)?;
-        let (files, state) = (self.files, self.state);
-        let sync = || match keys.is_empty() {
-            true => Ok(()),
-            false => files.sync_staged(&keys),
-        };
-        let next_staged = if files.threads() == 1 {
-            sync()?;
-            commit_intents(state, &intents)?;
-            self.stage(next, contents)
-        } else {
-            std::thread::scope(|scope| -> Result<_, ApplyError> {
-                let syncing = scope.spawn(sync);
-                // A thread of its own only where there is something to do meanwhile.
-                let committing = match next.is_empty() {
-                    true => Err(commit_intents(state, &intents)?),
-                    false => Ok(scope.spawn(|| commit_intents(state, &intents))),
-                };
-                let next_staged = self.stage(next, contents);
-                if let Ok(committing) = committing {
-                    joined(committing)?;
-                }
-                joined(syncing)?;
-                next_staged
-            })
-        };
-        self.open.applied.extend(intents.into_keys());
-        next_staged
+    ) -> Result<(), ApplyError> {
+        for (path, intent) in self.intents(edits, steps)? {
+            // What stood there before an earlier, not yet durable step is what a crash may bring
+            // back.
+            let earlier = tx.intent(&path)?;
+            let expected = earlier.map_or(intent.expected, |earlier| earlier.expected);
+            tx.set_intent(&path, Some(&Intent { expected, ..intent }))?;
+            self.open.applied.push(path);
+        }
+        Ok(())
     }
 
-    fn intents(&self, steps: &[Step]) -> Result<BTreeMap<RelPath, Intent>, ApplyError> {
-        let synced = self.state.snapshot()?.roots()?.synced;
+    fn intents(
+        &self,
+        edits: &mut Edits<'_>,
+        steps: &[Step],
+    ) -> Result<BTreeMap<RelPath, Intent>, ApplyError> {
         let moves = plan::moves_of(steps);
-        let before = |path: &RelPath| {
-            let path = plan::before(&moves, path.clone());
-            tree::lookup(self.state, &synced, &path)
-        };
+        let mut before = |path: &RelPath| edits.lookup_synced(&plan::before(&moves, path.clone()));
         let mut intents = Intents {
             time: self.files.now(),
             revision: self.target.revision,
@@ -429,24 +448,6 @@ impl<'a> Applier<'a> {
     }
 }
 
-fn commit_intents(state: &State, intents: &BTreeMap<RelPath, Intent>) -> Result<(), StateError> {
-    state.update(Durability::Durable, |tx| {
-        intents.iter().try_for_each(|(path, intent)| {
-            // What stood there before an earlier, not yet durable step is what a crash may bring
-            // back.
-            let earlier = tx.intent(path)?;
-            let expected = earlier.map_or(intent.expected, |earlier| earlier.expected);
-            tx.set_intent(
-                path,
-                Some(&Intent {
-                    expected,
-                    ..*intent
-                }),
-            )
-        })
-    })
-}
-
 fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
     match thread.join() {
         Ok(value) => value,
@@ -476,6 +477,18 @@ impl Intents {
             .and_modify(|earlier| earlier.target = target)
             .or_insert(intent);
     }
+}
+
+/// Cuts steps into batches.
+fn batches(steps: &[Step]) -> Vec<&[Step]> {
+    let mut batches = Vec::new();
+    let mut rest = steps;
+    while !rest.is_empty() {
+        let (batch, after) = rest.split_at(batch_length(rest));
+        batches.push(batch);
+        rest = after;
+    }
+    batches
 }
 
 /// Returns how many steps fit one batch.

@@ -170,10 +170,11 @@ impl Folder {
             FolderInput::Overflow => Some(Input::Overflow),
             FolderInput::Fetched(answer) => Some(self.fetched(answer, &mut out)?),
             FolderInput::Pushed(answer) => self.pushed(answer, now, &mut out)?,
-            FolderInput::Chunks { batch, objects } => self.chunks(batch, objects, now, &mut out)?,
+            FolderInput::Chunks { batch, objects } => self.chunks(batch, objects, &mut out)?,
             FolderInput::Flush(id) => Some(Input::Flush(id)),
             FolderInput::Approve(kind) => Some(self.approve(kind, &mut out)?),
             FolderInput::Reject(kind) => Some(self.reject(kind)?),
+            FolderInput::GoOn => self.go_on(&mut out)?,
             FolderInput::Tick => Some(Input::Tick),
         };
         if let Some(input) = input {
@@ -246,7 +247,7 @@ impl Folder {
             }
             Effect::Push => self.push(now, out)?,
             Effect::Resend => self.resend(out)?,
-            Effect::Apply => self.apply(now, out)?,
+            Effect::Apply => self.apply(out)?,
             Effect::Subscribe => {
                 let base = self.parts.state.snapshot()?.base()?;
                 out.push(FolderEffect::Subscribe { base });

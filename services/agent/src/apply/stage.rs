@@ -1,7 +1,8 @@
 //! Staging: the contents of a batch's puts, written beside the tree and verified.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::limits::CHUNK_MAX_BYTES;
@@ -9,10 +10,12 @@ use fsync_core::node::{Content, Entry, FileEntry, Node};
 use fsync_core::nodes::{Nodes, NodesError};
 use fsync_core::path::RelPath;
 use fsync_core::plan::{self, Step};
+use fsync_core::revision::MoveHint;
 
-use super::{Applier, ApplyError, Contents, Source, StepResult};
+use super::{Applier, ApplyError, Contents, StepResult};
 use crate::apply::large;
-use crate::files::{Files, FilesError, Kind, Meta, Place, StageKey, Stat};
+use crate::files::{Files, FilesError, Kind, Meta, Place, StageKey, Stat, TrashSlot};
+use crate::state::State;
 
 /// What staging a step gave.
 #[derive(Debug)]
@@ -34,38 +37,126 @@ impl Staged {
     }
 }
 
-impl Applier<'_> {
-    /// Stages all puts of a batch.
-    pub(super) fn stage(
-        &mut self,
-        steps: &[Step],
-        contents: &dyn Contents,
-    ) -> Result<Vec<Staged>, ApplyError> {
-        steps
+/// Contents that are on this disk and that steps need elsewhere.
+#[derive(Debug, Default)]
+pub(super) struct Sources(Mutex<HashMap<ObjectId, Source>>);
+
+#[derive(Debug, Clone)]
+enum Source {
+    Tree(RelPath),
+    Trash(TrashSlot, RelPath),
+}
+
+impl Source {
+    fn place(&self) -> Place<'_> {
+        match self {
+            Self::Tree(path) => Place::Tree(path),
+            Self::Trash(slot, path) => Place::Trash(*slot, path),
+        }
+    }
+}
+
+impl Sources {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ObjectId, Source>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a content went to the trash.
+    pub(super) fn trashed(&self, was: &Entry, slot: TrashSlot, path: &RelPath) {
+        if let Some(source) = self.lock().get_mut(&was.id()) {
+            *source = Source::Trash(slot, path.clone());
+        }
+    }
+
+    /// Notes where contents that are not at hand stand on this disk, at paths that the steps take
+    /// away.
+    fn find(&self, steps: &[Step], contents: &dyn Contents) {
+        let needed: HashSet<ObjectId> = steps
             .iter()
-            .map(|step| match step {
-                Step::Put { path, was, now } => self.stage_put(path, (*was, *now), contents),
+            .filter_map(|step| match step {
+                Step::Put {
+                    now: Entry::File(file),
+                    ..
+                } => whole_chunk(file),
+                _ => None,
+            })
+            .filter(|id| contents.chunk(id).is_none())
+            .collect();
+        if needed.is_empty() {
+            return;
+        }
+        for step in steps {
+            if let Step::Remove {
+                path,
+                was: Entry::File(was),
+            }
+            | Step::Put {
+                path,
+                was: Some(Entry::File(was)),
+                ..
+            } = step
+                && let Some(id) = whole_chunk(was).filter(|id| needed.contains(id))
+            {
+                self.lock().insert(id, Source::Tree(path.clone()));
+            }
+        }
+    }
+
+    /// Reads a content; what is on its way to the trash right now is not found.
+    fn read(&self, files: &dyn Files, id: &ObjectId) -> Option<Vec<u8>> {
+        let source = self.lock().get(id)?.clone();
+        read_whole(files, source.place()).ok()
+    }
+}
+
+/// Writes staged files; works beside the steps.
+pub(super) struct Stager<'a> {
+    files: &'a dyn Files,
+    state: &'a State,
+    contents: &'a dyn Contents,
+    sources: Arc<Sources>,
+    /// Renames of the plan.
+    moves: Vec<MoveHint>,
+}
+
+impl<'a> Stager<'a> {
+    pub(super) fn new(applier: &Applier<'a>, steps: &[Step], contents: &'a dyn Contents) -> Self {
+        applier.sources.find(steps, contents);
+        Self {
+            files: applier.files,
+            state: applier.state,
+            contents,
+            sources: applier.sources.clone(),
+            moves: plan::moves_of(steps),
+        }
+    }
+
+    /// Stages all puts of a batch under keys from `first` on.
+    pub(super) fn stage(&self, first: u64, steps: &[Step]) -> Result<Vec<Staged>, ApplyError> {
+        (first..)
+            .zip(steps)
+            .map(|(number, step)| match step {
+                Step::Put { path, was, now } => self.stage_put(path, (*was, *now), number),
                 _ => Ok(Staged::Nothing),
             })
             .collect()
     }
 
     fn stage_put(
-        &mut self,
+        &self,
         path: &RelPath,
         (was, now): (Option<Entry>, Entry),
-        contents: &dyn Contents,
+        number: u64,
     ) -> Result<Staged, ApplyError> {
-        self.next_key += 1;
         let key = match was {
-            Some(_) => StageKey::exchange(self.next_key),
-            None => StageKey::small(self.next_key),
+            Some(_) => StageKey::exchange(number),
+            None => StageKey::small(number),
         };
         let staged = match now {
             Entry::File(file) => {
                 let meta = self.meta(path, was.as_ref(), &file)?;
                 match file.content {
-                    Content::Chunk(id) => self.stage_chunk(key, (&id, &file), &meta, contents),
+                    Content::Chunk(id) => self.stage_chunk(key, (&id, &file), &meta),
                     Content::List(id) => return self.stage_large(&id, &file, &meta),
                 }
             }
@@ -120,13 +211,16 @@ impl Applier<'_> {
         key: StageKey,
         (id, file): (&ObjectId, &FileEntry),
         meta: &Meta,
-        contents: &dyn Contents,
     ) -> Result<Staged, FilesError> {
         let is_right = |bytes: &[u8]| {
             bytes.len() as u64 == file.size && ObjectId::of(ObjectKind::Chunk, bytes) == *id
         };
-        let at_hand = contents.chunk(id).filter(|bytes| is_right(bytes));
-        let local = || self.read_source(id).filter(|bytes| is_right(bytes));
+        let at_hand = self.contents.chunk(id).filter(|bytes| is_right(bytes));
+        let local = || {
+            self.sources
+                .read(self.files, id)
+                .filter(|bytes| is_right(bytes))
+        };
         let Some(bytes) = at_hand.or_else(|| local().map(Cow::Owned)) else {
             return Ok(Staged::Failed(StepResult::Unfetched));
         };
@@ -150,45 +244,6 @@ impl Applier<'_> {
             Ok(()) => Staged::At(key, None),
             Err(error) => Staged::Failed(super::steps::failed(error)),
         })
-    }
-
-    /// Notes where contents that are not at hand stand on this disk, at paths that the steps take
-    /// away.
-    pub(super) fn find_sources(&mut self, steps: &[Step], contents: &dyn Contents) {
-        let needed: HashSet<ObjectId> = steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Put {
-                    now: Entry::File(file),
-                    ..
-                } => whole_chunk(file),
-                _ => None,
-            })
-            .filter(|id| contents.chunk(id).is_none())
-            .collect();
-        if needed.is_empty() {
-            return;
-        }
-        for step in steps {
-            if let Step::Remove {
-                path,
-                was: Entry::File(was),
-            }
-            | Step::Put {
-                path,
-                was: Some(Entry::File(was)),
-                ..
-            } = step
-                && let Some(id) = whole_chunk(was).filter(|id| needed.contains(id))
-            {
-                self.sources.insert(id, Source::Tree(path.clone()));
-            }
-        }
-    }
-
-    fn read_source(&self, id: &ObjectId) -> Option<Vec<u8>> {
-        let source = self.sources.get(id)?;
-        read_whole(self.files, source.place()).ok()
     }
 }
 

@@ -30,7 +30,7 @@ use fsync_core::path::{Name, RelPath};
 use fsync_core::plan::Step;
 
 use super::stage::Staged;
-use super::{Applier, ApplyError, Source, StepResult};
+use super::{Applier, ApplyError, StepResult};
 use crate::edits::Edits;
 use crate::files::{FilesError, Meta, Place, Problem, Rename, StageKey, Stat};
 use crate::scan::{self, Hashed};
@@ -275,7 +275,7 @@ impl Applier<'_> {
         batch
             .0
             .set_trashed(slot, path, Some(&Trashed::new(*was, &taken)))?;
-        self.resource(path, slot, was);
+        self.sources.trashed(was, slot, path);
         batch.0.remove_row(spot.dir, &spot.name)?;
         batch.1.set_both(path, None);
         Ok(StepResult::Done)
@@ -290,7 +290,7 @@ impl Applier<'_> {
     ) -> Result<(), ApplyError> {
         let slot = self.move_to_trash(at, path)?;
         tx.set_trashed(slot, path, Some(trashed))?;
-        self.resource(path, slot, &trashed.entry);
+        self.sources.trashed(&trashed.entry, slot, path);
         Ok(())
     }
 
@@ -323,12 +323,6 @@ impl Applier<'_> {
                 }
                 Err(error) => return Err(error),
             }
-        }
-    }
-
-    fn resource(&mut self, path: &RelPath, slot: crate::files::TrashSlot, was: &Entry) {
-        if let Some(source) = self.sources.get_mut(&was.id()) {
-            *source = Source::Trash(slot, path.clone());
         }
     }
 

@@ -51,6 +51,8 @@ pub enum FolderInput {
     Approve(HoldKind),
     /// The user refuses a hold's deletes: what they concern comes back.
     Reject(HoldKind),
+    /// Answer to [`FolderEffect::GoOn`].
+    GoOn,
     /// Time passed.
     Tick,
 }
@@ -74,6 +76,9 @@ pub enum FolderEffect {
         /// Chunks with their lengths in bytes.
         wanted: Vec<(ObjectId, u64)>,
     },
+    /// Give [`FolderInput::GoOn`] once the other effects are handed out: there is work to do while
+    /// they are answered.
+    GoOn,
     /// The flush is done.
     Flushed(u64),
     /// The state to show has changed.

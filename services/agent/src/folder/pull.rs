@@ -17,7 +17,7 @@ use fsync_core::pack::Object;
 use fsync_core::path::RelPath;
 use fsync_core::plan::Step;
 
-use super::{FetchRequest, Folder, FolderEffect, FolderError, NetFailure, Notice, Now};
+use super::{FetchRequest, Folder, FolderEffect, FolderError, NetFailure, Notice};
 use crate::apply::{Applier, ApplyError, Contents, Open, StepResult, Target};
 
 mod large;
@@ -91,7 +91,7 @@ struct Batch {
 
 /// How far the batches could be applied.
 enum Reached {
-    /// The next one's contents are on their way.
+    /// The next one's contents are on their way, or were just asked for.
     Gap,
     /// The last one is done.
     End,
@@ -122,7 +122,6 @@ impl Folder {
     /// Starts to carry out the compared steps.
     pub(super) fn apply(
         &mut self,
-        now: Now,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Option<Input>, FolderError> {
         if let Err(error) = self.finish_applied() {
@@ -156,7 +155,7 @@ impl Folder {
             open: Open::default(),
             lost: BTreeSet::new(),
         });
-        self.go_on(now, out)
+        self.go_on(out)
     }
 
     /// Cuts a plan into batches and finds out what each must fetch; a large file is a batch of its
@@ -211,7 +210,6 @@ impl Folder {
         &mut self,
         number: u64,
         objects: Result<Vec<Object>, NetFailure>,
-        now: Now,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Option<Input>, FolderError> {
         let Some(applying) = &mut self.pull.applying else {
@@ -224,7 +222,7 @@ impl Folder {
         let objects = match objects {
             Ok(objects) => objects,
             Err(NetFailure::Missing(ids)) if applying.leave_out(at, &ids) => {
-                return self.go_on(now, out);
+                return self.go_on(out);
             }
             Err(failure) => {
                 if let Err(error) = self.finish_applied() {
@@ -240,14 +238,14 @@ impl Folder {
         if batch.large.is_none() {
             let chunks = objects.into_iter().map(|object| (object.id, object.bytes));
             batch.chunks = Some(Chunks(chunks.collect()));
-            return self.go_on(now, out);
+            return self.go_on(out);
         }
         if let Err(error) = self.large_part(at, (number, objects), out)
             && let Some(error) = self.no_room(at, error)?
         {
             return self.interrupted(error, out).map(Some);
         }
-        self.go_on(now, out)
+        self.go_on(out)
     }
 
     /// Puts chunks into their large file and tells how far it is.
@@ -305,9 +303,8 @@ impl Folder {
     }
 
     /// Applies what can be applied now, and asks for what comes next.
-    fn go_on(
+    pub(super) fn go_on(
         &mut self,
-        _now: Now,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Option<Input>, FolderError> {
         let Some(applying) = &mut self.pull.applying else {
@@ -338,7 +335,11 @@ impl Folder {
         out: &mut Vec<FolderEffect>,
     ) -> Result<Reached, FolderError> {
         loop {
-            self.pull.ask_ahead(out);
+            if self.pull.ask_ahead(out) {
+                // What was asked for is on its way while the next batch is applied.
+                out.push(FolderEffect::GoOn);
+                return Ok(Reached::Gap);
+            }
             let Some(applying) = &mut self.pull.applying else {
                 return Ok(Reached::Gap);
             };
@@ -490,13 +491,16 @@ impl Pulling {
         }
     }
 
-    fn ask_ahead(&mut self, out: &mut Vec<FolderEffect>) {
+    /// Asks for the contents of the next batches; returns whether there was anything to ask for.
+    fn ask_ahead(&mut self, out: &mut Vec<FolderEffect>) -> bool {
         let Some(applying) = &mut self.applying else {
-            return;
+            return false;
         };
+        let mut has_asked = false;
         for batch in applying.batches.iter_mut().take(AHEAD) {
             if !batch.is_asked && !batch.wanted.is_empty() {
                 batch.is_asked = true;
+                has_asked = true;
                 batch.wanted.sort_unstable();
                 batch.wanted.dedup();
                 out.push(FolderEffect::GetChunks {
@@ -505,6 +509,7 @@ impl Pulling {
                 });
             }
         }
+        has_asked
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Driver {
     clock: Clock,
     wake: Option<Moment>,
     next_subscribe: u64,
+    /// The folder has more to do at once.
+    goes_on: bool,
     /// Since when contents of the head are lost.
     lost_since: Option<Instant>,
     /// How it ends, once that is sure.
@@ -45,6 +47,7 @@ pub(super) struct Driver {
 
 enum Woken {
     Event(Event),
+    GoOn,
     Tick,
     Stop,
 }
@@ -72,6 +75,7 @@ impl Driver {
             clock,
             wake: None,
             next_subscribe: 1,
+            goes_on: false,
             lost_since: None,
             ended: None,
         }
@@ -102,6 +106,7 @@ impl Driver {
                     self.others.hear(news, &self.options.claim.config.agent);
                 }
                 Woken::Event(Event::Denied(reason)) => return Err(RunError::Denied(reason)),
+                Woken::GoOn => self.feed(FolderInput::GoOn)?,
                 Woken::Tick => {
                     self.wake = None;
                     self.feed(FolderInput::Tick)?;
@@ -130,10 +135,13 @@ impl Driver {
         Some(since? + ONCE_PATIENCE)
     }
 
-    fn next(&self, queue: &mut Receiver<Event>, give_up: Option<Instant>) -> Woken {
+    fn next(&mut self, queue: &mut Receiver<Event>, give_up: Option<Instant>) -> Woken {
         let wake = self.wake.map(|at| self.clock.instant(at));
         let until = wake.into_iter().chain(give_up).min();
         let stop = self.net.shutdown.token();
+        if std::mem::take(&mut self.goes_on) && !stop.is_cancelled() {
+            return Woken::GoOn;
+        }
         tokio::runtime::Handle::current().block_on(async {
             let pause = async {
                 match until {
@@ -206,6 +214,7 @@ impl Driver {
             FolderEffect::Fetch(request) => self.net.fetch(request),
             FolderEffect::Push(request) => self.net.push(*request),
             FolderEffect::GetChunks { batch, wanted } => self.net.get_chunks(batch, wanted),
+            FolderEffect::GoOn => self.goes_on = true,
             FolderEffect::Flushed(id) => {
                 if let Some(reply) = self.flushes.remove(&id) {
                     // The verb may be gone; then nobody waits.

@@ -163,6 +163,53 @@ fn what_a_rename_brings_keeps_its_permissions_when_it_is_replaced() {
     assert_eq!(folder.stat("b").mode, 0o600);
 }
 
+#[test]
+fn many_batches_come_to_what_one_by_one_would() {
+    let folder = Folder::new();
+    for n in 0..900 {
+        folder.write(&format!("old/{n}"), &format!("was {n}"));
+    }
+    folder.age();
+    folder.scan();
+    folder.sync_all_known();
+    // Each content moves on by one name, through every batch: what a step puts, another takes away.
+    let text = |n: usize| format!("was {n}");
+    let at = |n: usize| format!("old/{n}");
+    let mut steps = Vec::new();
+    for n in 0..900 {
+        let now = entry(&text((n + 1) % 900));
+        steps.push(put(&at(n), Some(entry(&text(n))), now));
+        steps.push(put(&format!("new-{n}"), None, entry("new")));
+    }
+    let applied = apply(&folder, &steps, &chunks(&["new"]));
+    for (step, result) in steps.iter().zip(&applied.results) {
+        // What just went to the trash may not be found right then; it is fetched.
+        let is_right = matches!(result, StepResult::Done | StepResult::Unfetched);
+        assert!(is_right, "{step:?} {result:?}");
+    }
+    let unfetched = applied
+        .results
+        .iter()
+        .filter(|r| !matches!(r, StepResult::Done))
+        .count();
+    assert!(unfetched < 450, "{unfetched}");
+    assert_eq!(folder.read("new-0"), "new");
+    assert_eq!(folder.read("new-899"), "new");
+    assert_eq!(folder.working(), folder.synced());
+    folder.scan();
+    assert_eq!(folder.working(), folder.synced());
+    assert!(folder.disk.staged().unwrap().is_empty());
+    assert!(
+        folder
+            .state
+            .snapshot()
+            .unwrap()
+            .intents()
+            .unwrap()
+            .is_empty()
+    );
+}
+
 /// Puts `first`, lets `meanwhile` happen, goes on with `second`, and looks what a scan reads.
 fn in_two_parts(meanwhile: impl FnOnce(&Folder)) -> (Folder, u64) {
     let folder = Folder::new();
