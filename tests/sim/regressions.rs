@@ -62,6 +62,14 @@ const ONCE_FAILED: &[(u64, &str)] = &[
         "an old version kept on one disk masked a file that came later",
     ),
     (102_343, "a rename over a disputed file was seen by half"),
+    (
+        1016,
+        "an exec bit that was set right after a put was taken for settled",
+    ),
+    (
+        1860,
+        "a directory that was emptied while it was removed counted as one of ignored files",
+    ),
 ];
 
 #[test]

@@ -392,8 +392,7 @@ impl<'a> Applier<'a> {
             let now = self.files.now();
             let stats = self.files.stat_all(&dir, &names)?;
             for ((name, placed), stat) in placed.iter().zip(stats) {
-                let is_ours =
-                    |row: &Row, stat: &Stat| row.stamp.is_content(stat) && stat.ctime <= *placed;
+                let is_ours = |row: &Row, stat: &Stat| row.is_as_put(stat) && stat.ctime <= *placed;
                 if let Some(row) = tx.row(no, name)?
                     && let Some(stat) = stat.filter(|stat| is_ours(&row, stat))
                 {

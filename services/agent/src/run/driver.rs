@@ -37,8 +37,8 @@ pub(super) struct Driver {
     clock: Clock,
     wake: Option<Moment>,
     next_subscribe: u64,
-    /// The folder has more to do at once.
-    goes_on: bool,
+    /// What the folder gave itself to do next.
+    own: Option<FolderInput>,
     /// Since when contents of the head are lost.
     lost_since: Option<Instant>,
     /// How it ends, once that is sure.
@@ -47,7 +47,6 @@ pub(super) struct Driver {
 
 enum Woken {
     Event(Event),
-    GoOn,
     Tick,
     Stop,
 }
@@ -75,7 +74,7 @@ impl Driver {
             clock,
             wake: None,
             next_subscribe: 1,
-            goes_on: false,
+            own: None,
             lost_since: None,
             ended: None,
         }
@@ -106,7 +105,6 @@ impl Driver {
                     self.others.hear(news, &self.options.claim.config.agent);
                 }
                 Woken::Event(Event::Denied(reason)) => return Err(RunError::Denied(reason)),
-                Woken::GoOn => self.feed(FolderInput::GoOn)?,
                 Woken::Tick => {
                     self.wake = None;
                     self.feed(FolderInput::Tick)?;
@@ -139,8 +137,8 @@ impl Driver {
         let wake = self.wake.map(|at| self.clock.instant(at));
         let until = wake.into_iter().chain(give_up).min();
         let stop = self.net.shutdown.token();
-        if std::mem::take(&mut self.goes_on) && !stop.is_cancelled() {
-            return Woken::GoOn;
+        if let Some(input) = self.own.take().filter(|_| !stop.is_cancelled()) {
+            return Woken::Event(Event::Input(input));
         }
         tokio::runtime::Handle::current().block_on(async {
             let pause = async {
@@ -214,7 +212,7 @@ impl Driver {
             FolderEffect::Fetch(request) => self.net.fetch(request),
             FolderEffect::Push(request) => self.net.push(*request),
             FolderEffect::GetChunks { batch, wanted } => self.net.get_chunks(batch, wanted),
-            FolderEffect::GoOn => self.goes_on = true,
+            FolderEffect::GoOn => self.own = Some(FolderInput::GoOn),
             FolderEffect::Flushed(id) => {
                 if let Some(reply) = self.flushes.remove(&id) {
                     // The verb may be gone; then nobody waits.

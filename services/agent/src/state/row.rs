@@ -108,6 +108,16 @@ impl Row {
         self.stamp == Stamp::from(stat)
     }
 
+    /// Returns whether what we put somewhere is as we put it: the same inode, content and exec bit;
+    /// a rename is no difference.
+    pub fn is_as_put(&self, stat: &Stat) -> bool {
+        let has_exec = match self.entry() {
+            Some(Entry::File(file)) => file.exec == stat.is_exec(),
+            _ => true,
+        };
+        has_exec && self.stamp.is_content(stat)
+    }
+
     /// Returns whether it was recorded so soon after a change that a later change may not show.
     pub fn is_racy(&self) -> bool {
         self.recorded < self.stamp.ctime.saturating_add(RACY_NANOS)

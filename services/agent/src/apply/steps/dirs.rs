@@ -28,7 +28,7 @@ impl Applier<'_> {
         );
         let stat = self.files.stat(Place::Tree(to))?;
         let stamp = match stat {
-            Some(stat) if row.stamp.is_content(&stat) || row.dir().is_some() => Stamp::from(&stat),
+            Some(stat) if row.is_as_put(&stat) || row.dir().is_some() => Stamp::from(&stat),
             _ => row.stamp,
         };
         let row = Row {
@@ -76,7 +76,10 @@ impl Applier<'_> {
                 }
             }
             Err(error) if error.is(Problem::NotEmpty) => {
-                if !scan::is_only_excepted(self.files, batch.0, path)? {
+                // By now it may be empty: what was in it is on its way elsewhere.
+                let is_kept = scan::is_only_excepted(self.files, batch.0, path)?
+                    && !attempt!(self.files.list(Place::Tree(path))).is_empty();
+                if !is_kept {
                     return Ok(StepResult::Stale);
                 }
                 StepResult::Blocked(Exception::Blocked {
