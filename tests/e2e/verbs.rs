@@ -97,6 +97,30 @@ fn history_is_listed_and_brought_back() -> Result<()> {
 }
 
 #[test]
+fn verifying_reads_every_file() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let mut a = system.agent("a", &server)?;
+    write(&a.root, "d/f", "123")?;
+    write(&a.root, "g", "45")?;
+    std::os::unix::fs::symlink("g", a.root.join("link"))?;
+    a.flush()?;
+    let finished = a.verb("verify", &["--json"])?;
+    let verified: Value = serde_json::from_str(&finished.stdout)?;
+    let expected = serde_json::json!({
+        "files": 3, "bytes": 6, "waiting": 0, "excepted": 0, "findings": [], "found": 0
+    });
+    assert_eq!((finished.code, verified), (Some(0), expected));
+    let text = a.verb("verify", &[])?.success()?;
+    assert_eq!(text.trim(), "3 files, 6 B are as recorded");
+    assert!(a.process.stop()?.success());
+    let finished = a.verb("verify", &[])?;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("no agent runs"), "{finished:?}");
+    Ok(())
+}
+
+#[test]
 fn conflict_copies_are_listed() -> Result<()> {
     let system = System::new()?;
     let server = system.server()?;

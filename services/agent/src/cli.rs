@@ -36,6 +36,8 @@ enum Verb {
     Restore(commands::restore::Args),
     /// List the conflict copies in a folder
     Conflicts(commands::conflicts::Args),
+    /// Read every file and say whether the folder is what was recorded
+    Verify(commands::verify::Args),
     /// Let held changes happen
     Approve(commands::approve::Args),
     /// Take held changes back
@@ -80,6 +82,7 @@ impl Verb {
             Self::Log(args) => args.folder.json,
             Self::Restore(args) => args.folder.json,
             Self::Conflicts(args) => args.folder.json,
+            Self::Verify(args) => args.folder.json,
             Self::Approve(args) => args.folder.json,
             Self::Reject(args) => args.folder.json,
         }
@@ -106,6 +109,7 @@ impl Verb {
             Self::Log(args) => commands::log::run(args, output).await,
             Self::Restore(args) => commands::restore::run(args, output).await,
             Self::Conflicts(args) => commands::conflicts::run(args, output).await,
+            Self::Verify(args) => commands::verify::run(args, output).await,
             Self::Approve(args) => commands::approve::run(args, output).await,
             Self::Reject(args) => commands::reject::run(args, output).await,
         }
@@ -139,6 +143,7 @@ mod tests {
             "log",
             "restore",
             "conflicts",
+            "verify",
             "approve",
             "reject",
         ] {

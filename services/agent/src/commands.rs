@@ -9,6 +9,7 @@ pub mod reject;
 pub mod restore;
 pub mod status;
 pub mod sync;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ mod message;
 mod pull;
 mod push;
 mod status;
+pub mod verify;
 
 use std::sync::Arc;
 

@@ -18,6 +18,7 @@ mod net;
 mod others;
 mod restore;
 mod trash;
+mod verify;
 mod want;
 
 use std::path::PathBuf;

@@ -42,6 +42,8 @@ pub enum Request {
     },
     /// Which conflict copies are there?
     Conflicts,
+    /// Read all files: is everything as it was recorded?
+    Verify,
     /// Let the held changes happen.
     Approve {
         /// One hold; without it, all.
@@ -87,6 +89,8 @@ pub enum Response {
         /// The conflict copies, by path.
         items: Vec<ConflictCopy>,
     },
+    /// To [`Request::Verify`].
+    Verified(Verified),
     /// To [`Request::Approve`] and [`Request::Reject`].
     Released {
         /// The holds that ended.
@@ -94,6 +98,48 @@ pub enum Response {
     },
     /// The request was not carried out.
     Failed(Failure),
+}
+
+/// What verifying a folder found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Files and links that were read and are right.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Paths that changed and were not looked at by the agent yet: no findings.
+    pub waiting: u64,
+    /// Paths that the agent knows not to be here as the head has them; `status` lists them.
+    pub excepted: u64,
+    /// Findings, by path; not all if there are many.
+    pub findings: Vec<Finding>,
+    /// Findings in all.
+    pub found: u64,
+}
+
+/// Something that is not as it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Where; the root for the whole folder.
+    pub path: PathText,
+    /// For programs.
+    pub kind: FindingKind,
+    /// What, why and what to do, for people.
+    pub message: String,
+}
+
+/// What kind of finding it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FindingKind {
+    /// Another content than was recorded, without a sign that the file was written.
+    Rotten,
+    /// The disk does not give the content.
+    Unreadable,
+    /// Index and tree differ.
+    Index,
+    /// The folder is not what the head says.
+    Head,
 }
 
 /// A conflict copy that stands in the folder.

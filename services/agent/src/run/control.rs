@@ -62,6 +62,7 @@ impl Driver {
                     items: copies.iter().map(item_of).collect(),
                 }
             }
+            Request::Verify => return self.verify(reply),
             Request::Approve { hold } => self.release(hold, FolderInput::Approve)?,
             Request::Reject { hold } => self.release(hold, FolderInput::Reject)?,
         };
@@ -70,7 +71,7 @@ impl Driver {
         Ok(())
     }
 
-    fn answer_later(
+    pub(super) fn answer_later(
         &self,
         name: &'static str,
         answer: impl Future<Output = Response> + Send + 'static,

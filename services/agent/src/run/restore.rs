@@ -21,6 +21,7 @@ use crate::control::{Failure, FailureKind, PathText, Response};
 use crate::files::{
     Files, FilesError, Meta, Place, Problem, Rename, StageKey, TrashSlot, make_dir, make_dirs,
 };
+use crate::scan::{Hashed, hash_file, hash_link};
 use crate::state::StateError;
 
 /// Numbers of staged files that this file makes; apply counts from below.
@@ -73,12 +74,19 @@ async fn try_restore(
             .await?;
             files.insert(0, (path.clone(), entry));
         }
+        // One file that is asked for by name is read: it may have rotted since it was scanned.
+        entry if is_there(net, path, &entry)? && has_rotted(net, path, &entry) => {
+            put(net, &mut nodes, path, entry).await?;
+            return Ok((revision, 1));
+        }
         entry => files.push((path.clone(), entry)),
     }
     make_dirs(&*net.parts.files, &path.parent().unwrap_or_default())?;
     let mut changed = 0;
     for (path, entry) in files.into_iter().filter(|(path, _)| !path.is_root()) {
-        changed += u64::from(put(net, &mut nodes, &path, entry).await?);
+        if !is_there(net, &path, &entry)? {
+            changed += u64::from(put(net, &mut nodes, &path, entry).await?);
+        }
     }
     Ok((revision, changed))
 }
@@ -136,9 +144,6 @@ async fn put(
     entry: Entry,
 ) -> Result<bool, RestoreError> {
     let files = &*net.parts.files;
-    if is_there(net, path, &entry)? {
-        return Ok(false);
-    }
     let key = StageKey::small(NEXT_STAGE.fetch_add(1, Ordering::Relaxed));
     match entry {
         Entry::Dir(_) => return Ok(make_dir(files, path)?),
@@ -166,6 +171,14 @@ fn is_there(net: &Net, path: &RelPath, entry: &Entry) -> Result<bool, RestoreErr
     Ok(row.zip(stat).is_some_and(|(row, stat)| {
         row.stamp.is_content(&stat) && row.entry().is_some_and(|there| there.is_same(entry))
     }))
+}
+
+fn has_rotted(net: &Net, path: &RelPath, entry: &Entry) -> bool {
+    let hashed = match entry {
+        Entry::Symlink(_) => hash_link(&*net.parts.files, Place::Tree(path)),
+        _ => hash_file(&*net.parts.files, Place::Tree(path)),
+    };
+    !matches!(hashed, Hashed::Entry { entry: there, .. } if there.is_same(entry))
 }
 
 async fn stage_file(
