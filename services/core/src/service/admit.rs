@@ -182,6 +182,11 @@ impl Walk<'_> {
         }
         if kind.is_node() {
             if let Some(node) = grounds.pushed.nodes.get(&id) {
+                // An id says nothing of the kind: a link that names a directory would count as the
+                // directory's first visit, and nobody would look into it.
+                if node.kind() != kind {
+                    return Err(wrong_kind(id, kind));
+                }
                 return Ok(Found::New(Some(Arc::clone(node))));
             }
         } else if grounds.pushed.chunks.contains_key(&id) {

@@ -2,7 +2,11 @@
 
 use crate::agent::{Agent, Files};
 use fsync_core::id::{ObjectId, ObjectKind, RevisionId};
+use fsync_core::node::Entry;
+use fsync_core::nodes::NewNodes;
 use fsync_core::pack::{Object, PackWriter};
+use fsync_core::path::Name;
+use fsync_core::tree::{self, Entries};
 use fsync_core::wire::{
     CommitOutcome, ErrorBody, ErrorCode, KnownAnswer, KnownRequest, ObjectsRequest, Version,
 };
@@ -272,6 +276,34 @@ async fn hostile_bodies_are_refused_with_a_reason() {
         code(bad.post_raw("objects", b"{}".to_vec()).await),
         ErrorCode::NotFound
     );
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_that_names_a_directory_hides_nothing_from_admission() {
+    let server = server().await;
+    let agent = Agent::new(&server.url(), "docs", "laptop");
+    let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+    let nowhere = ObjectId::of(ObjectKind::Directory, b"nowhere");
+    // Whichever stands first: the directory must be looked into, and lacks what is in it.
+    for names in [["a", "b"], ["b", "a"]] {
+        let mut new = NewNodes::default();
+        let inside = Entries::from([(name("d"), Entry::Dir(nowhere))]);
+        let dir = tree::write_dir(&inside, &mut new);
+        let [link, real] = names.map(name);
+        let both = Entries::from([(link, Entry::Symlink(dir)), (real, Entry::Dir(dir))]);
+        let (mut revision, _) = agent.revision(&files(&[]), &[]);
+        revision.root = tree::write_dir(&both, &mut new);
+        let object = |(kind, id, bytes): (ObjectKind, ObjectId, &[u8])| Object {
+            kind,
+            id,
+            bytes: bytes.to_vec(),
+        };
+        let objects: Vec<Object> = new.iter().map(object).collect();
+        let error = agent.push(&revision, &objects, None).await.unwrap_err();
+        assert!(error.message.contains("is not a"), "{}", error.message);
+    }
+    assert_eq!(agent.head().await, None);
     server.shutdown().await.unwrap();
 }
 
