@@ -17,27 +17,29 @@
 //! afterwards: directories durable -> intents cleared (durable), once for several batches
 //! ```
 
+mod intents;
 mod large;
 mod recover;
+mod settle;
 mod stage;
 mod steps;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fsync_core::exception::Exception;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::node::Entry;
 use fsync_core::nodes::NodesError;
-use fsync_core::path::{Name, RelPath};
-use fsync_core::plan::{self, Step};
+use fsync_core::path::RelPath;
+use fsync_core::plan::Step;
 use fsync_core::tree;
 
 use crate::edits::Edits;
-use crate::files::{Files, FilesError, StageKey, Stat, TrashSlot};
+use crate::files::{Files, FilesError, StageKey, TrashSlot};
 use crate::scan::ScanError;
-use crate::state::{Durability, Intent, Row, Stamp, Standing, State, StateError, Tx};
+use crate::state::{Durability, State, StateError, Tx};
 use stage::{Sources, Staged, Stager};
 
 pub use large::{Assembly, Missing, Part, Paused, discard};
@@ -47,10 +49,6 @@ pub use recover::{Recovered, recover};
 const BATCH_PUTS: usize = 256;
 /// Bytes that one batch stages at most.
 const BATCH_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Paths that may be left open from batch to batch: bounds what a crash makes the next start look
-/// at.
-const OPEN_PATHS: usize = 4096;
 
 /// Chunks that are at hand.
 pub trait Contents: Sync {
@@ -272,63 +270,6 @@ impl<'a> Applier<'a> {
         })
     }
 
-    fn write_intents(
-        &mut self,
-        tx: &mut Tx<'_>,
-        edits: &mut Edits<'_>,
-        steps: &[Step],
-    ) -> Result<(), ApplyError> {
-        for (path, intent) in self.intents(edits, steps)? {
-            // What stood there before an earlier, not yet durable step is what a crash may bring
-            // back.
-            let earlier = tx.intent(&path)?;
-            let expected = earlier.map_or(intent.expected, |earlier| earlier.expected);
-            tx.set_intent(&path, Some(&Intent { expected, ..intent }))?;
-            self.open.applied.push(path);
-        }
-        Ok(())
-    }
-
-    fn intents(
-        &self,
-        edits: &mut Edits<'_>,
-        steps: &[Step],
-    ) -> Result<BTreeMap<RelPath, Intent>, ApplyError> {
-        let moves = plan::moves_of(steps);
-        let mut before = |path: &RelPath| edits.lookup_synced(&plan::before(&moves, path.clone()));
-        let mut intents = Intents {
-            time: self.files.now(),
-            revision: self.target.revision,
-            noted: BTreeMap::new(),
-        };
-        let empty = Entry::Dir(tree::write_empty(
-            &mut fsync_core::nodes::NewNodes::default(),
-        ));
-        for step in steps {
-            let (path, was, now) = match step {
-                Step::Move { from, to, was } => {
-                    let (disk, synced) = (Some(*was), before(to)?);
-                    intents.note(from, Standing { disk, synced }, Standing::default());
-                    intents.note(to, Standing::default(), Standing { disk, synced });
-                    continue;
-                }
-                Step::Remove { path, was } => (path, Some(*was), None),
-                Step::RemoveDir { path } => (path, Some(empty), None),
-                Step::MakeDir { path } => (path, None, Some(empty)),
-                Step::Put { path, was, now } => (path, *was, Some(*now)),
-                Step::Meta { path, was, now } => {
-                    (path, Some(Entry::File(*was)), Some(Entry::File(*now)))
-                }
-            };
-            let was = Standing {
-                disk: was,
-                synced: before(path)?,
-            };
-            intents.note(path, was, Standing::agreed(now));
-        }
-        Ok(intents.noted)
-    }
-
     /// The path cannot be as the target has it: both trees carry the target's entry, the exception
     /// says why.
     fn block(
@@ -369,112 +310,12 @@ impl<'a> Applier<'a> {
             StepResult::Blocked(_) | StepResult::Retry(_) | StepResult::Unfetched => {}
         }
     }
-
-    /// Remembers that the row of a path does not say yet what stands there.
-    fn unsettle(&mut self, path: &RelPath) {
-        self.open.unsettled.push((path.clone(), self.files.now()));
-    }
-
-    /// Looks what stands where something was put: what is as we left it is recorded as it is now,
-    /// so late that a later change will show.
-    fn settle(&mut self, tx: &mut Tx<'_>) -> Result<(), ApplyError> {
-        let mut dirs: BTreeMap<RelPath, Vec<(Name, i64)>> = BTreeMap::new();
-        for (path, placed) in std::mem::take(&mut self.open.unsettled) {
-            if let Some((dir, name)) = path.split_last() {
-                dirs.entry(dir).or_default().push((name, placed));
-            }
-        }
-        for (dir, placed) in dirs {
-            let Some(no) = tx.dir_at(&dir)? else {
-                continue;
-            };
-            let names: Vec<Name> = placed.iter().map(|(name, _)| name.clone()).collect();
-            let now = self.files.now();
-            let stats = self.files.stat_all(&dir, &names)?;
-            for ((name, placed), stat) in placed.iter().zip(stats) {
-                let is_ours = |row: &Row, stat: &Stat| row.is_as_put(stat) && stat.ctime <= *placed;
-                if let Some(row) = tx.row(no, name)?
-                    && let Some(stat) = stat.filter(|stat| is_ours(&row, stat))
-                {
-                    let (stamp, recorded) = (Stamp::from(&stat), now);
-                    tx.put_row(
-                        no,
-                        name,
-                        &Row {
-                            stamp,
-                            recorded,
-                            ..row
-                        },
-                    )?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Leaves the rest of the plan to another applier, which gets what this one left open. When
-    /// that is much, it is finished first.
-    ///
-    /// # Errors
-    /// As of [`Applier::finish`].
-    pub fn pause(self) -> Result<Open, ApplyError> {
-        if self.open.applied.len() < OPEN_PATHS {
-            return Ok(self.open);
-        }
-        self.finish().map(|()| Open::default())
-    }
-
-    /// Ends the apply: makes the folder's directories durable, then clears the intents.
-    ///
-    /// # Errors
-    /// [`ApplyError`]; intents stay then and are sorted out by [`recover()`].
-    pub fn finish(mut self) -> Result<(), ApplyError> {
-        if self.open.applied.is_empty() {
-            return Ok(());
-        }
-        let applied = std::mem::take(&mut self.open.applied);
-        let dirs: BTreeSet<RelPath> = applied.iter().filter_map(RelPath::parent).collect();
-        let dirs: Vec<RelPath> = dirs.into_iter().collect();
-        self.files.sync_dirs(&dirs)?;
-        let state = self.state;
-        state.update(Durability::Durable, |tx| {
-            self.settle(tx)?;
-            for path in &applied {
-                tx.set_intent(path, None)?;
-            }
-            Ok(())
-        })
-    }
 }
 
 fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {
     match thread.join() {
         Ok(value) => value,
         Err(panic) => std::panic::resume_unwind(panic),
-    }
-}
-
-/// The intents of a batch in the making: of several steps at one path the first says what was, the
-/// last what shall be.
-struct Intents {
-    time: i64,
-    revision: RevisionId,
-    noted: BTreeMap<RelPath, Intent>,
-}
-
-impl Intents {
-    fn note(&mut self, path: &RelPath, expected: Standing, target: Standing) {
-        let (revision, time) = (self.revision, self.time);
-        let intent = Intent {
-            expected,
-            target,
-            revision,
-            time,
-        };
-        self.noted
-            .entry(path.clone())
-            .and_modify(|earlier| earlier.target = target)
-            .or_insert(intent);
     }
 }
 

@@ -1,8 +1,7 @@
 //! Applying what others changed: contents are fetched for a few batches ahead, each batch is made
 //! durable, then visible.
 //!
-//! Memory is bounded: at most [`AHEAD`] batches of [`BATCH_BYTES`] are in memory, whatever the
-//! plan. What is on this disk anyway is not fetched: apply takes it from where it stands. What the
+//! Memory is bounded: at most three batches of 4 MiB are in memory ([`batch`]), whatever the plan. What is on this disk anyway is not fetched: apply takes it from where it stands. What the
 //! service has lost is left out ([`lost`]).
 
 use std::borrow::Cow;
@@ -11,7 +10,6 @@ use std::time::Duration;
 
 use fsync_core::engine::{Compared, Failure, Input};
 use fsync_core::id::{ObjectId, ObjectKind};
-use fsync_core::node::{Content, Entry};
 use fsync_core::nodes::NodesError;
 use fsync_core::pack::Object;
 use fsync_core::path::RelPath;
@@ -20,21 +18,16 @@ use fsync_core::plan::Step;
 use super::{FetchRequest, Folder, FolderEffect, FolderError, NetFailure, Notice};
 use crate::apply::{Applier, ApplyError, Contents, Open, StepResult, Target};
 
+mod batch;
 mod large;
 mod lost;
 mod needs;
 mod room;
 
-use large::Large;
+use batch::Batch;
 use lost::LostContents;
-use needs::{content, displaced, has_links, large_file, size};
+use needs::{content, displaced, has_links, size};
 
-/// Steps in one batch.
-const BATCH_STEPS: usize = 1024;
-/// Bytes that one batch fetches.
-const BATCH_BYTES: u64 = 4 * 1024 * 1024;
-/// Batches whose contents are asked for ahead.
-const AHEAD: usize = 3;
 /// Small chunks that came with deltas and are kept for the apply that follows, in bytes.
 const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// Pause after the disk refused something that may pass, as a full disk.
@@ -75,18 +68,6 @@ struct Applying {
     /// What the batches so far left open.
     open: Open,
     lost: BTreeSet<RelPath>,
-}
-
-#[derive(Debug)]
-struct Batch {
-    number: u64,
-    /// The large file that this batch puts together; its one step follows then.
-    large: Option<large::Large>,
-    steps: Vec<Step>,
-    wanted: Vec<(ObjectId, u64)>,
-    is_asked: bool,
-    is_repeat: bool,
-    chunks: Option<Chunks>,
 }
 
 /// How far the batches could be applied.
@@ -156,53 +137,6 @@ impl Folder {
             lost: BTreeSet::new(),
         });
         self.go_on(out)
-    }
-
-    /// Cuts a plan into batches and finds out what each must fetch; a large file is a batch of its
-    /// own.
-    fn batches(&mut self, steps: Vec<Step>, local: &HashSet<ObjectId>) -> VecDeque<Batch> {
-        let mut batches = VecDeque::new();
-        let mut batch = self.pull.new_batch();
-        let mut bytes = 0;
-        for step in steps {
-            let large = large_file(&step).filter(|file| !local.contains(&file.content.id()));
-            let wanted = self.wanted(&step, local);
-            let more = wanted.map_or(0, |(_, bytes)| bytes);
-            let is_full = batch.steps.len() >= BATCH_STEPS || bytes + more > BATCH_BYTES;
-            if (is_full || large.is_some()) && !batch.steps.is_empty() {
-                batches.push_back(std::mem::replace(&mut batch, self.pull.new_batch()));
-                bytes = 0;
-            }
-            bytes += more;
-            batch.wanted.extend(wanted);
-            batch.steps.push(step);
-            if let Some(file) = large {
-                batch.large = Some(Large::new(file));
-                batches.push_back(std::mem::replace(&mut batch, self.pull.new_batch()));
-            }
-        }
-        if !batch.steps.is_empty() {
-            batches.push_back(batch);
-        }
-        batches
-    }
-
-    /// Returns the chunk of a small file that a step needs and that is neither at hand nor on this
-    /// disk.
-    fn wanted(&self, step: &Step, local: &HashSet<ObjectId>) -> Option<(ObjectId, u64)> {
-        let Step::Put {
-            now: Entry::File(file),
-            ..
-        } = step
-        else {
-            return None;
-        };
-        match file.content {
-            Content::Chunk(id) if !local.contains(&id) && !self.pull.kept.0.contains_key(&id) => {
-                Some((id, file.size))
-            }
-            _ => None,
-        }
     }
 
     /// Takes the contents of one batch.
@@ -474,42 +408,6 @@ impl Folder {
                 }
             }
         }
-    }
-}
-
-impl Pulling {
-    fn new_batch(&mut self) -> Batch {
-        self.next_batch += 1;
-        Batch {
-            number: self.next_batch,
-            large: None,
-            steps: Vec::new(),
-            wanted: Vec::new(),
-            is_asked: false,
-            is_repeat: false,
-            chunks: None,
-        }
-    }
-
-    /// Asks for the contents of the next batches; returns whether there was anything to ask for.
-    fn ask_ahead(&mut self, out: &mut Vec<FolderEffect>) -> bool {
-        let Some(applying) = &mut self.applying else {
-            return false;
-        };
-        let mut has_asked = false;
-        for batch in applying.batches.iter_mut().take(AHEAD) {
-            if !batch.is_asked && !batch.wanted.is_empty() {
-                batch.is_asked = true;
-                has_asked = true;
-                batch.wanted.sort_unstable();
-                batch.wanted.dedup();
-                out.push(FolderEffect::GetChunks {
-                    batch: batch.number,
-                    wanted: batch.wanted.clone(),
-                });
-            }
-        }
-        has_asked
     }
 }
 

@@ -103,7 +103,7 @@ impl Applying {
 impl Batch {
     /// Returns whether it asked for the chunks of this number.
     pub(super) fn is_asked(&self, number: u64) -> bool {
-        let is_part = |large: &super::Large| large.asked(number);
+        let is_part = |large: &super::large::Large| large.asked(number);
         self.number == number || self.large.as_ref().is_some_and(is_part)
     }
 }
