@@ -75,9 +75,12 @@ async fn try_restore(
             files.insert(0, (path.clone(), entry));
         }
         // One file that is asked for by name is read: it may have rotted since it was scanned.
-        entry if is_there(net, path, &entry)? && has_rotted(net, path, &entry) => {
-            put(net, &mut nodes, path, entry).await?;
-            return Ok((revision, 1));
+        entry if is_there(net, path, &entry)? => {
+            let has_rotted = has_rotted(net, path.clone(), entry).await;
+            if has_rotted {
+                put(net, &mut nodes, path, entry).await?;
+            }
+            return Ok((revision, u64::from(has_rotted)));
         }
         entry => files.push((path.clone(), entry)),
     }
@@ -173,12 +176,14 @@ fn is_there(net: &Net, path: &RelPath, entry: &Entry) -> Result<bool, RestoreErr
     }))
 }
 
-fn has_rotted(net: &Net, path: &RelPath, entry: &Entry) -> bool {
-    let hashed = match entry {
-        Entry::Symlink(_) => hash_link(&*net.parts.files, Place::Tree(path)),
-        _ => hash_file(&*net.parts.files, Place::Tree(path)),
+async fn has_rotted(net: &Net, path: RelPath, entry: Entry) -> bool {
+    let files = net.parts.files.clone();
+    let read = move || match entry {
+        Entry::Symlink(_) => hash_link(&*files, Place::Tree(&path)),
+        _ => hash_file(&*files, Place::Tree(&path)),
     };
-    !matches!(hashed, Hashed::Entry { entry: there, .. } if there.is_same(entry))
+    let hashed = net.shutdown.spawn_blocking("restore", read).await;
+    !matches!(hashed, Ok(Hashed::Entry { entry: there, .. }) if there.is_same(&entry))
 }
 
 async fn stage_file(
