@@ -148,10 +148,7 @@ impl<'a> Stager<'a> {
         (was, now): (Option<Entry>, Entry),
         number: u64,
     ) -> Result<Staged, ApplyError> {
-        let key = match was {
-            Some(_) => StageKey::exchange(number),
-            None => StageKey::small(number),
-        };
+        let key = StageKey::small(number);
         let staged = match now {
             Entry::File(file) => {
                 let meta = self.meta(path, was.as_ref(), &file)?;

@@ -179,25 +179,24 @@ impl Applier<'_> {
         (key, staged): (&StageKey, Option<Stat>),
     ) -> Result<StepResult, ApplyError> {
         let (spot, row) = expect!(self.check(batch.0, path, was));
-        // After the exchange the user's inode stands in the stage: only keys of this kind survive a
-        // crash.
-        self.next_key += 1;
-        let swap = match key.is_exchange() {
-            true => key.clone(),
-            false => StageKey::exchange(self.next_key),
-        };
-        let (stage, tree) = (Place::Stage(&swap), Place::Tree(path));
-        if swap != *key {
-            attempt!(
-                self.files
-                    .rename(Place::Stage(key), stage, Rename::NoReplace)
-            );
-            self.drop_assembly(batch.0, key)?;
-        }
-        let Some(staged) = attempt!(self.staged(&swap, staged)) else {
+        let Some(staged) = attempt!(self.staged(key, staged)) else {
             return Ok(StepResult::Unfetched);
         };
-        attempt!(self.files.rename(stage, tree, Rename::Exchange));
+        // After the exchange the user's inode stands in the stage: only keys of this kind survive a
+        // crash, and only by now do intents tell our own content from a user's.
+        self.next_key += 1;
+        let swap = StageKey::exchange(self.next_key);
+        let (stage, tree) = (Place::Stage(&swap), Place::Tree(path));
+        attempt!(
+            self.files
+                .rename(Place::Stage(key), stage, Rename::NoReplace)
+        );
+        if let Err(error) = self.files.rename(stage, tree, Rename::Exchange) {
+            self.files
+                .rename(stage, Place::Stage(key), Rename::NoReplace)?;
+            return Ok(failed(error));
+        }
+        self.drop_assembly(batch.0, key)?;
         let displaced = self.files.stat(stage)?;
         let Some(displaced) = displaced.filter(|stat| row.stamp.is_content(stat)) else {
             self.files.rename(stage, tree, Rename::Exchange)?;

@@ -1,13 +1,12 @@
-//! Applies on a real folder: what is put, replaced, taken away; what is never clobbered; what a
-//! crash leaves.
+//! Applies on a real folder: what is put, replaced, taken away; what is never clobbered.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
 use crate::fixture::{Folder, chunk_id, path};
-use fsync_agent::apply::{Applied, Applier, Contents, Open, StepResult, Target, recover};
-use fsync_agent::files::{Files, StageKey};
-use fsync_agent::state::{Durability, Intent, Standing, StateError};
+use fsync_agent::apply::{Applied, Applier, Contents, Open, StepResult, Target};
+use fsync_agent::files::Files;
+use fsync_agent::state::{Durability, StateError};
 use fsync_agent::trash;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::node::{Content, Entry, FileEntry, Mtime, Node};
@@ -15,7 +14,7 @@ use fsync_core::nodes::NewNodes;
 use fsync_core::plan::Step;
 
 #[derive(Default)]
-struct Chunks(HashMap<ObjectId, Vec<u8>>);
+pub(crate) struct Chunks(HashMap<ObjectId, Vec<u8>>);
 
 impl Contents for Chunks {
     fn chunk(&self, id: &ObjectId) -> Option<Cow<'_, [u8]>> {
@@ -32,16 +31,16 @@ fn file(text: &str) -> FileEntry {
     }
 }
 
-fn entry(text: &str) -> Entry {
+pub(crate) fn entry(text: &str) -> Entry {
     Entry::File(file(text))
 }
 
-fn chunks(texts: &[&str]) -> Chunks {
+pub(crate) fn chunks(texts: &[&str]) -> Chunks {
     let pair = |t: &&str| (chunk_id(t.as_bytes()), t.as_bytes().to_vec());
     Chunks(texts.iter().map(pair).collect())
 }
 
-fn put(at: &str, was: Option<Entry>, now: Entry) -> Step {
+pub(crate) fn put(at: &str, was: Option<Entry>, now: Entry) -> Step {
     Step::Put {
         path: path(at),
         was,
@@ -49,11 +48,11 @@ fn put(at: &str, was: Option<Entry>, now: Entry) -> Step {
     }
 }
 
-fn revision() -> RevisionId {
+pub(crate) fn revision() -> RevisionId {
     RevisionId::of(b"test")
 }
 
-fn applier(folder: &Folder, open: Open) -> Applier<'_> {
+pub(crate) fn applier(folder: &Folder, open: Open) -> Applier<'_> {
     let root = folder.state.snapshot().unwrap().roots().unwrap().synced;
     let target = Target {
         revision: revision(),
@@ -62,14 +61,14 @@ fn applier(folder: &Folder, open: Open) -> Applier<'_> {
     Applier::new(&folder.disk, &folder.state, target, open)
 }
 
-fn apply(folder: &Folder, steps: &[Step], contents: &Chunks) -> Applied {
+pub(crate) fn apply(folder: &Folder, steps: &[Step], contents: &Chunks) -> Applied {
     let mut applier = applier(folder, Open::default());
     let applied = applier.apply(steps, contents).unwrap();
     applier.finish().unwrap();
     applied
 }
 
-fn entry_at(folder: &Folder, at: &str) -> Entry {
+pub(crate) fn entry_at(folder: &Folder, at: &str) -> Entry {
     let row = folder.state.snapshot().unwrap().row_at(&path(at)).unwrap();
     *row.unwrap().entry().unwrap()
 }
@@ -451,116 +450,4 @@ fn content_that_does_not_match_its_id_is_never_put() {
     let applied = apply(&folder, &[put("a", None, entry("new"))], &lie);
     assert!(matches!(applied.results[0], StepResult::Unfetched));
     assert!(!folder.at("a").exists());
-}
-
-fn intend(folder: &Folder, at: &str, expected: Option<Entry>, target: Option<Entry>) {
-    let intent = Intent {
-        expected: Standing::agreed(expected),
-        target: Standing::agreed(target),
-        revision: revision(),
-        time: 0,
-    };
-    folder
-        .state
-        .update::<_, StateError>(Durability::Durable, |tx| {
-            tx.set_intent(&path(at), Some(&intent))
-        })
-        .unwrap();
-}
-
-#[test]
-fn recovery_tells_the_remote_sides_doing_from_the_users() {
-    let folder = Folder::new();
-    for name in ["done", "undone", "edited"] {
-        folder.write(name, "old");
-    }
-    folder.scan();
-    folder.sync_all_known();
-    for name in ["done", "undone", "edited", "created"] {
-        intend(
-            &folder,
-            name,
-            (name != "created").then(|| entry("old")),
-            Some(entry("new")),
-        );
-    }
-    folder.write("done", "new");
-    folder.write("created", "new");
-    folder.write("edited", "user");
-    folder
-        .disk
-        .stage(
-            &StageKey::small(1),
-            b"left",
-            &fsync_agent::files::Meta::default(),
-        )
-        .unwrap();
-    folder
-        .disk
-        .stage(
-            &StageKey::exchange(2),
-            b"user's own",
-            &fsync_agent::files::Meta::default(),
-        )
-        .unwrap();
-    folder
-        .disk
-        .stage(
-            &StageKey::exchange(3),
-            b"new",
-            &fsync_agent::files::Meta::default(),
-        )
-        .unwrap();
-    let recovered = recover(&folder.disk, &folder.state).unwrap();
-    assert_eq!(recovered.applied, [path("created"), path("done")]);
-    assert_eq!(recovered.undone, [path("undone")]);
-    assert_eq!(recovered.edited, [path("edited")]);
-    assert_eq!((recovered.removed, recovered.rescued.len()), (2, 1));
-    assert_eq!(folder.synced()[..2], ["created=new", "done=new"]);
-    folder.scan();
-    assert_eq!(
-        folder.working(),
-        ["created=new", "done=new", "edited=user", "undone=old"]
-    );
-    assert!(folder.disk.staged().unwrap().is_empty());
-}
-
-#[test]
-fn late_writers_keep_their_content() {
-    use std::io::Write;
-    let folder = Folder::new();
-    folder.write("a", "old");
-    folder.scan();
-    let mut writer = std::fs::File::options()
-        .append(true)
-        .open(folder.at("a"))
-        .unwrap();
-    let was = entry_at(&folder, "a");
-    assert!(
-        apply(
-            &folder,
-            &[Step::Remove {
-                path: path("a"),
-                was
-            }],
-            &Chunks::default()
-        )
-        .is_complete()
-    );
-    writer.write_all(b" and more").unwrap();
-    let agent = "me".parse().unwrap();
-    let sweep = trash::Sweep {
-        files: &folder.disk,
-        state: &folder.state,
-        agent: &agent,
-        keep: std::time::Duration::ZERO,
-        settle: std::time::Duration::ZERO,
-    };
-    let mut rescued = Vec::new();
-    let removed = sweep.run(&|| false, &mut |found| rescued.push(found));
-    assert_eq!((removed.unwrap(), rescued.len()), (0, 1));
-    let copy = rescued[0].copy.to_string();
-    assert!(copy.starts_with("a (conflicted copy me "), "{copy}");
-    assert!(folder.read(&copy).ends_with(" and more"));
-    assert!(folder.disk.trash_slots().unwrap().is_empty());
 }

@@ -10,5 +10,6 @@ mod fixture;
 mod holds;
 mod large;
 mod moves;
+mod recovery;
 mod scan;
 mod state;
