@@ -71,7 +71,8 @@ impl Applier<'_> {
     /// Ends the apply: makes the folder's directories durable, then clears the intents.
     ///
     /// # Errors
-    /// [`ApplyError`]; intents stay then and are sorted out by [`recover()`].
+    /// [`ApplyError`]; intents stay then and are sorted out by
+    /// [`recover()`](super::recover()).
     pub fn finish(mut self) -> Result<(), ApplyError> {
         if self.open.applied.is_empty() {
             return Ok(());
