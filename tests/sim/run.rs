@@ -9,7 +9,12 @@ use super::rng::Rng;
 use super::volume::Faults;
 use super::world::{Event, Weather, World};
 
-const SECOND: u64 = 1_000_000_000;
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MS;
+/// About the most edits of a user in one storm.
+const EDITS_SHORT: u64 = 24;
+/// The same in one of twenty storms.
+const EDITS_LONG: u64 = 300;
 /// A world must become quiet within this virtual time.
 const SETTLE: u64 = 600 * SECOND;
 /// A quiet world is watched for so long.
@@ -59,7 +64,7 @@ fn live(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     for at in 0..world.machines.len() {
         world.within_ms(0, 3_000, Event::Start(at));
     }
-    let rounds = 2 + rng.below(3);
+    let rounds = 1 + rng.below(3);
     for round in 0..rounds {
         world.say(&format!("round {round}"));
         storm(world, rng)?;
@@ -83,9 +88,9 @@ fn live(world: &mut World, rng: &mut Rng) -> Result<(), String> {
 
 /// Edits and faults for a while.
 fn storm(world: &mut World, rng: &mut Rng) -> Result<(), String> {
-    let length = rng.between(1, 8) * SECOND;
-    world.edits_until = world.now_ns() + length;
     world.pause_ms = *rng.pick(&[40, 300, 1_500, 4_000]).unwrap_or(&300);
+    let length = storm_length(world.pause_ms, rng);
+    world.edits_until = world.now_ns() + length;
     world.weather = Weather {
         loss: *rng.pick(&[0, 0, 30, 150]).unwrap_or(&0),
         doubles: *rng.pick(&[0, 50, 200]).unwrap_or(&0),
@@ -113,6 +118,17 @@ fn storm(world: &mut World, rng: &mut Rng) -> Result<(), String> {
         bound(world)?;
     }
     Ok(())
+}
+
+/// Most storms are short: many small worlds find more than few large ones, and sooner. A hasty
+/// user's storm is cut by the number of edits.
+fn storm_length(pause_ms: u64, rng: &mut Rng) -> u64 {
+    let edits_max = match rng.chance(50) {
+        true => EDITS_LONG,
+        false => EDITS_SHORT,
+    };
+    let enough = pause_ms * rng.between(4, edits_max) / 2;
+    (enough * MS).clamp(SECOND / 5, 8 * SECOND)
 }
 
 fn plan_faults(world: &mut World, rng: &mut Rng, length: u64) {
