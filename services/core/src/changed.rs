@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use crate::id::{ObjectId, ObjectKind};
 use crate::node::{Content, Entry, FileEntry, Node};
-use crate::nodes::{Gather, Nodes, NodesError, Overlay};
+use crate::nodes::{Gather, Metered, Nodes, NodesError, Overlay};
 use crate::path::RelPath;
 use crate::revision::MoveHint;
 use crate::tree::{self, Edits, Entries};
@@ -43,7 +43,8 @@ pub fn changed(
     to: &ObjectId,
     moves: &[MoveHint],
 ) -> Result<Changed, NodesError> {
-    let mut overlay = Overlay::new(nodes);
+    let metered = Metered::new(nodes);
+    let mut overlay = Overlay::new(&metered);
     let mut from = from.copied();
     for hint in moves {
         let Some(root) = from else { break };
@@ -73,7 +74,7 @@ pub fn changed(
 /// [`NodesError`] if a node is damaged.
 pub fn at_hand(nodes: &dyn Nodes, to: &ObjectId) -> Result<Changed, NodesError> {
     let mut walk = Walk {
-        nodes,
+        nodes: &Metered::new(nodes),
         out: Changed::default(),
         seen: HashSet::new(),
         gather: Gather::default(),

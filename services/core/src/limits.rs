@@ -43,6 +43,12 @@ pub const REVISION_BYTES: usize = 256 * 1024;
 pub const PACK_BYTES: usize = 8 * 1024 * 1024;
 /// Largest pack body that a replica accepts, in bytes: one full pack and one chunk more.
 pub const PACK_BODY_BYTES: usize = PACK_BYTES + CHUNK_MAX_BYTES + 64 * 1024;
+/// Most work of one walk, merge, plan or admission: 1 for each entry it reads and
+/// [`NODE_WORK`] for each node. Directories may be shared, so few nodes can stand for more paths
+/// than anybody can visit; a first upload of 30 million files in a million directories fits.
+pub const WALK_WORK: usize = 64 * 1024 * 1024;
+/// What a node costs beside its entries, in units of [`WALK_WORK`].
+pub const NODE_WORK: usize = 32;
 /// Most objects in one pack or one request by id: bounds answers and look-ups.
 pub const REQUEST_OBJECTS: usize = 16 * 1024;
 /// Longest name of a tree, tenant or agent, in bytes.

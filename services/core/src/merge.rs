@@ -21,7 +21,7 @@ use crate::conflict;
 use crate::id::ObjectId;
 use crate::label::AgentName;
 use crate::node::{Entry, FileEntry};
-use crate::nodes::{Gather, NewNodes, Nodes, NodesError, Overlay};
+use crate::nodes::{Gather, Metered, NewNodes, Nodes, NodesError, Overlay};
 use crate::path::{Name, RelPath};
 use crate::revision::{MoveHint, Timestamp};
 use crate::tree::{self, Entries};
@@ -72,7 +72,8 @@ pub fn merge(
     ours: &Side,
     theirs: &Side,
 ) -> Result<Merged, NodesError> {
-    let mut overlay = Overlay::new(nodes);
+    let metered = Metered::new(nodes);
+    let mut overlay = Overlay::new(&metered);
     let mut roots = Roots {
         base,
         ours: ours.root,

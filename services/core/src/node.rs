@@ -170,6 +170,18 @@ const ENTRY_SYMLINK: u8 = 3;
 const MAX_ITEMS: usize = limits::NODE_BYTES / 4;
 
 impl Node {
+    /// Returns how many entries, parts or runs it holds.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::FileLeaf(runs) => runs.len(),
+            Self::FileInner(_, parts) => parts.len(),
+            Self::DirLeaf(items) => items.len(),
+            Self::DirInner(_, parts) => parts.len(),
+            Self::Symlink(_) => 0,
+        }
+    }
+
     /// Returns the kind of object the node is.
     pub fn kind(&self) -> ObjectKind {
         match self {

@@ -4,11 +4,13 @@
 //! with as many ids as it can name at once; the caller fetches them and calls again. So a walk
 //! costs a round trip per level, not per node.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::cbor::DecodeError;
 use crate::id::{ObjectId, ObjectKind};
+use crate::limits;
 use crate::node::Node;
 
 /// Why a walk over nodes stopped.
@@ -37,9 +39,9 @@ pub enum NodesError {
     /// The store behind failed.
     #[error("the node store failed: {0}")]
     Store(String),
-    /// A tree is deeper than a path may be.
+    /// A tree is deeper than a path may be, or larger than anybody may walk.
     #[error(transparent)]
-    Limit(#[from] crate::limits::LimitError),
+    Limit(#[from] limits::LimitError),
 }
 
 /// A source of decoded nodes.
@@ -49,6 +51,41 @@ pub trait Nodes {
     /// # Errors
     /// [`NodesError::Missing`] with this one id if it is not at hand.
     fn node(&self, kind: ObjectKind, id: &ObjectId) -> Result<Arc<Node>, NodesError>;
+}
+
+/// A source that ends whoever reads more than [`limits::WALK_WORK`]: directories that share their
+/// nodes can be larger than anybody can visit.
+pub struct Metered<'a> {
+    below: &'a dyn Nodes,
+    work: Cell<usize>,
+}
+
+impl<'a> Metered<'a> {
+    /// Starts to count.
+    pub fn new(below: &'a dyn Nodes) -> Self {
+        Self {
+            below,
+            work: Cell::new(0),
+        }
+    }
+}
+
+impl std::fmt::Debug for Metered<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metered")
+            .field("work", &self.work)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Nodes for Metered<'_> {
+    fn node(&self, kind: ObjectKind, id: &ObjectId) -> Result<Arc<Node>, NodesError> {
+        let node = self.below.node(kind, id)?;
+        let work = self.work.get() + limits::NODE_WORK + node.len();
+        self.work.set(work);
+        limits::check("work of one walk of a tree", limits::WALK_WORK, work)?;
+        Ok(node)
+    }
 }
 
 /// New nodes over a source: what is written here is read first.

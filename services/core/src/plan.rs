@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::id::ObjectId;
 use crate::node::{Entry, FileEntry};
-use crate::nodes::{Gather, Nodes, NodesError, Overlay};
+use crate::nodes::{Gather, Metered, Nodes, NodesError, Overlay};
 use crate::path::{Name, RelPath};
 use crate::revision::MoveHint;
 use crate::tree::{self, Edits, Entries};
@@ -95,7 +95,8 @@ pub fn plan(
     moves: &[MoveHint],
     skip: &Skip,
 ) -> Result<Vec<Step>, NodesError> {
-    let mut overlay = Overlay::new(nodes);
+    let metered = Metered::new(nodes);
+    let mut overlay = Overlay::new(&metered);
     let mut steps = Vec::new();
     let mut from = *from;
     for hint in moves {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use crate::id::{ObjectId, ObjectKind};
 use crate::limits;
 use crate::node::{Entry, Node};
-use crate::nodes::{Gather, NewNodes, Nodes, NodesError, Overlay};
+use crate::nodes::{Gather, Metered, NewNodes, Nodes, NodesError, Overlay};
 use crate::path::{Name, RelPath};
 use crate::split::{self, Weighed};
 
@@ -122,14 +122,15 @@ pub fn write_empty(out: &mut NewNodes) -> ObjectId {
 pub fn read_dir(nodes: &dyn Nodes, id: &ObjectId) -> Result<Entries, NodesError> {
     let mut entries = Entries::new();
     let mut gather = Gather::default();
-    for leaf in leaves(nodes, id)? {
-        let Some(node) = gather.take(nodes.node(ObjectKind::Directory, &leaf))? else {
+    for part in parts(nodes, id)? {
+        let Some(node) = gather.take(nodes.node(ObjectKind::Directory, &part.id))? else {
             continue;
         };
         let Node::DirLeaf(items) = &*node else {
-            return Err(not_a_leaf(leaf));
+            return Err(not_a_leaf(part.id));
         };
-        extend_sorted(&mut entries, items, leaf)?;
+        check_end(&part, items.last().map(|(name, _)| name))?;
+        extend_sorted(&mut entries, items, part.id)?;
     }
     gather.finish()?;
     Ok(entries)
@@ -143,20 +144,40 @@ fn extend_sorted(
     if let (Some((last, _)), Some((first, _))) = (entries.last_key_value(), items.first())
         && last >= first
     {
-        return Err(NodesError::Invalid {
-            id,
-            reason: "directory parts overlap".to_owned(),
-        });
+        return Err(invalid(id, "directory parts overlap"));
     }
     entries.extend(items.iter().cloned());
     Ok(())
 }
 
-fn not_a_leaf(id: ObjectId) -> NodesError {
+fn invalid(id: ObjectId, reason: &str) -> NodesError {
     NodesError::Invalid {
         id,
-        reason: "an inner node stands where a leaf must".to_owned(),
+        reason: reason.to_owned(),
     }
+}
+
+fn not_a_leaf(id: ObjectId) -> NodesError {
+    invalid(id, "an inner node stands where a leaf must")
+}
+
+/// A node of a split directory.
+struct Part {
+    id: ObjectId,
+    /// The last name in it, as the node above says; nothing says it of the top.
+    last: Option<Name>,
+}
+
+/// A part ends where the node above says: so names that a look-up finds are those that a walk
+/// shows, and no part fits into two places of a directory.
+fn check_end(part: &Part, end: Option<&Name>) -> Result<(), NodesError> {
+    if part.last.is_none() || part.last.as_ref() == end {
+        return Ok(());
+    }
+    Err(invalid(
+        part.id,
+        "a directory part does not end with the name it stands for",
+    ))
 }
 
 /// Returns the leaf nodes of a directory in order; a directory that is not split is its own leaf.
@@ -164,11 +185,19 @@ fn not_a_leaf(id: ObjectId) -> NodesError {
 /// # Errors
 /// As [`read_dir`].
 pub fn leaves(nodes: &dyn Nodes, id: &ObjectId) -> Result<Vec<ObjectId>, NodesError> {
+    Ok(parts(nodes, id)?.into_iter().map(|part| part.id).collect())
+}
+
+fn parts(nodes: &dyn Nodes, id: &ObjectId) -> Result<Vec<Part>, NodesError> {
     let mut gather = Gather::default();
     let mut out = Vec::new();
-    collect_leaves(
+    let top = Part {
+        id: *id,
+        last: None,
+    };
+    collect_parts(
         nodes,
-        id,
+        top,
         limits::NODE_LEVELS + 1,
         &mut (&mut out, &mut gather),
     )?;
@@ -176,33 +205,33 @@ pub fn leaves(nodes: &dyn Nodes, id: &ObjectId) -> Result<Vec<ObjectId>, NodesEr
     Ok(out)
 }
 
-fn collect_leaves(
+fn collect_parts(
     nodes: &dyn Nodes,
-    id: &ObjectId,
+    part: Part,
     below: u8,
-    out: &mut (&mut Vec<ObjectId>, &mut Gather),
+    out: &mut (&mut Vec<Part>, &mut Gather),
 ) -> Result<(), NodesError> {
-    let Some(node) = out.1.take(nodes.node(ObjectKind::Directory, id))? else {
+    let Some(node) = out.1.take(nodes.node(ObjectKind::Directory, &part.id))? else {
         return Ok(());
     };
     match &*node {
-        Node::DirLeaf(_) => out.0.push(*id),
+        Node::DirLeaf(_) => out.0.push(part),
         Node::DirInner(height, children) if *height < below => {
-            for (_, child) in children {
+            check_end(&part, children.last().map(|(name, _)| name))?;
+            for (last, id) in children {
+                let part = Part {
+                    id: *id,
+                    last: Some(last.clone()),
+                };
                 // The children of a lowest inner node are leaves: named without loading them.
                 if *height == 1 {
-                    out.0.push(*child);
+                    out.0.push(part);
                 } else {
-                    collect_leaves(nodes, child, *height, out)?;
+                    collect_parts(nodes, part, *height, out)?;
                 }
             }
         }
-        _ => {
-            return Err(NodesError::Invalid {
-                id: *id,
-                reason: "not a directory of this height".to_owned(),
-            });
-        }
+        _ => return Err(invalid(part.id, "not a directory of this height")),
     }
     Ok(())
 }
@@ -250,10 +279,7 @@ pub fn find(nodes: &dyn Nodes, dir: &ObjectId, name: &Name) -> Result<Option<Ent
             _ => return Err(not_a_leaf(id)),
         }
     }
-    Err(NodesError::Invalid {
-        id: *dir,
-        reason: "a directory is split too deeply".to_owned(),
-    })
+    Err(invalid(*dir, "a directory is split too deeply"))
 }
 
 /// What shall stand at a path: an entry, or nothing.
@@ -354,7 +380,8 @@ pub fn walk(
     visit: &mut dyn FnMut(&RelPath, &Entry),
 ) -> Result<(), NodesError> {
     let mut gather = Gather::default();
-    walk_dir(nodes, (&RelPath::root(), root), &mut gather, visit)?;
+    let nodes = Metered::new(nodes);
+    walk_dir(&nodes, (&RelPath::root(), root), &mut gather, visit)?;
     gather.finish()
 }
 

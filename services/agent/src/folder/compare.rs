@@ -12,7 +12,7 @@ use fsync_core::engine::changes::Scope;
 use fsync_core::engine::{Compared, Input};
 use fsync_core::exception::Exception;
 use fsync_core::hints;
-use fsync_core::id::ObjectId;
+use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::node::Entry;
 use fsync_core::nodes::{NodesError, Overlay};
 use fsync_core::path::RelPath;
@@ -26,6 +26,8 @@ use crate::state::{Durability, Roots};
 
 /// Pause before a tree is asked for again that has no head though it had one.
 const NO_HEAD_PAUSE: Duration = Duration::from_secs(2);
+/// Pause before a head that cannot be used is looked at again.
+const UNUSABLE_PAUSE: Duration = Duration::from_secs(60);
 /// Versions in one question about the past.
 const KNOWN_MAX: usize = 1000;
 
@@ -40,6 +42,8 @@ pub(super) struct Stash {
     /// listed.
     strangers: Option<Vec<(RelPath, Entry)>>,
     asked: Vec<(RelPath, Entry)>,
+    /// The head that the user was told of as one that cannot be used.
+    unusable: Option<RevisionId>,
 }
 
 /// Returns what the user should be told of an exception.
@@ -134,7 +138,36 @@ impl Folder {
         Ok(())
     }
 
+    /// Compares folder and head, or says what has to be fetched first. A head that cannot be used
+    /// is told of and left alone until there is another: the agent goes on.
     pub(super) fn compare(
+        &mut self,
+        head: Option<Head>,
+        now: Now,
+        out: &mut Vec<FolderEffect>,
+    ) -> Result<Compared, FolderError> {
+        match self.try_compare(head, now, out) {
+            Err(FolderError::Nodes(NodesError::Missing(ids))) => {
+                self.compare.fetch = Some(FetchRequest::Nodes(ids));
+                Ok(Compared::NeedsFetch)
+            }
+            Err(FolderError::Nodes(error)) if !matches!(error, NodesError::Store(_)) => {
+                let Some(head) = head else {
+                    return Err(error.into());
+                };
+                if self.compare.unusable.replace(head.revision) != Some(head.revision) {
+                    out.push(FolderEffect::Notice(Notice::HeadUnusable {
+                        revision: head.revision,
+                        reason: error.to_string(),
+                    }));
+                }
+                Ok(Compared::Wait(now.moment.after(UNUSABLE_PAUSE)))
+            }
+            other => other,
+        }
+    }
+
+    fn try_compare(
         &mut self,
         head: Option<Head>,
         now: Now,
@@ -158,39 +191,17 @@ impl Folder {
                 return Ok(Compared::NeedsFetch);
             }
         };
-        if let Err(error) = self.meet_again(&head_root) {
-            return match error {
-                FolderError::Nodes(error) => self.needs_nodes(error),
-                error => Err(error),
-            };
+        self.meet_again(&head_root)?;
+        if base.is_none() && head.is_some() && self.ask_about_strangers(&head_root)? {
+            return Ok(Compared::NeedsFetch);
         }
-        if base.is_none() && head.is_some() {
-            match self.ask_about_strangers(&head_root) {
-                Ok(true) => return Ok(Compared::NeedsFetch),
-                Ok(false) => {}
-                Err(error) => return self.needs_nodes(error),
-            }
-        }
-        match self.judge(&head_root, is_approved, now, out) {
-            Ok((comparison, wait)) => self.conclude(
-                Ready {
-                    head,
-                    head_root,
-                    comparison,
-                },
-                wait,
-            ),
-            Err(FolderError::Nodes(error)) => self.needs_nodes(error),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn needs_nodes(&mut self, error: NodesError) -> Result<Compared, FolderError> {
-        let NodesError::Missing(ids) = error else {
-            return Err(error.into());
+        let (comparison, wait) = self.judge(&head_root, is_approved, now, out)?;
+        let ready = Ready {
+            head,
+            head_root,
+            comparison,
         };
-        self.compare.fetch = Some(FetchRequest::Nodes(ids));
-        Ok(Compared::NeedsFetch)
+        self.conclude(ready, wait)
     }
 
     /// Compares the folder with a head's root; paths in `also` are masked beside the exceptions.

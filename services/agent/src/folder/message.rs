@@ -132,6 +132,13 @@ pub enum Notice {
         /// What is wrong, for people.
         reason: String,
     },
+    /// The head's tree breaks a rule: nothing is applied until there is another head.
+    HeadUnusable {
+        /// The head.
+        revision: RevisionId,
+        /// Which rule, for people.
+        reason: String,
+    },
     /// A path cannot be synced for now.
     Problem {
         /// The path.

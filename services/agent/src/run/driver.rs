@@ -306,6 +306,10 @@ impl Driver {
                  as it is with `fsync-agent approve {dir}{}`",
                 self.options.claim.state_flag()
             ),
+            Notice::HeadUnusable { revision, reason } => format!(
+                "revision {revision} cannot be used: {reason}; this folder stays as it is until there is another. \
+                 Bring an earlier version back with `fsync-agent restore` on any machine"
+            ),
             Notice::Problem { path, reason } => format!("{path}: {reason}; all else goes on"),
             Notice::Trouble(message) => message.clone(),
         };

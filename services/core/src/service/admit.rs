@@ -120,6 +120,11 @@ struct Walk<'a> {
     grounds: &'a Grounds<'a>,
     questions: &'a mut Questions,
     todo: Vec<(ObjectId, Place)>,
+    /// New directories, with the depth at which each was looked at.
+    depths: BTreeMap<ObjectId, usize>,
+    /// File lists that were looked at, each with what it had to be.
+    lists: BTreeSet<(ObjectId, u64, u8)>,
+    work: usize,
     admission: Admission,
 }
 
@@ -137,6 +142,9 @@ pub(super) fn admit(
         grounds,
         questions,
         todo: Vec::new(),
+        depths: BTreeMap::new(),
+        lists: BTreeSet::new(),
+        work: 0,
         admission: Admission::default(),
     };
     if old != Some(root) {
@@ -150,6 +158,12 @@ pub(super) fn admit(
 
 impl Walk<'_> {
     fn step(&mut self, id: ObjectId, place: Place) -> Result<(), Refusal> {
+        self.work += 1;
+        limits::check("work of one admission", limits::WALK_WORK, self.work)
+            .map_err(|e| e.to_string())?;
+        if self.is_known(id, &place) {
+            return Ok(());
+        }
         let kind = place.kind();
         match self.find(kind, id)? {
             Found::Unknown => Ok(()),
@@ -159,10 +173,8 @@ impl Walk<'_> {
             }
             Found::Complete(bytes) => self.check_complete(id, &place, bytes),
             Found::New(node) => {
-                let is_first = self.admission.visited.insert(id);
+                self.admission.visited.insert(id);
                 match (place, node) {
-                    // A directory that stands twice is walked once.
-                    (Place::Dir { .. }, _) if !is_first => Ok(()),
                     (Place::Chunk { bytes }, _) => self.check_chunk(id, bytes),
                     (Place::Symlink, _) => Ok(()),
                     (Place::File { bytes, below }, Some(node)) => {
@@ -172,6 +184,23 @@ impl Walk<'_> {
                     (_, None) => Ok(()),
                 }
             }
+        }
+    }
+
+    /// Whether the same was looked at before: a directory at this depth or deeper, a file list for
+    /// the same bytes. What stands at many places costs one look.
+    fn is_known(&mut self, id: ObjectId, place: &Place) -> bool {
+        match place {
+            Place::Dir { depth, .. } => {
+                let deepest = self.depths.get(&id);
+                if deepest.is_some_and(|deepest| deepest >= depth) {
+                    return true;
+                }
+                self.depths.insert(id, *depth);
+                false
+            }
+            Place::File { bytes, below } => !self.lists.insert((id, *bytes, *below)),
+            Place::DirPart { .. } | Place::Chunk { .. } | Place::Symlink => false,
         }
     }
 

@@ -10,7 +10,7 @@ use crate::id::{ObjectId, ObjectKind};
 use crate::limits;
 use crate::node::{Content, Entry, Node};
 use crate::nodes::{Gather, Nodes, NodesError};
-use crate::path::Name;
+use crate::tree::{self, Entries};
 
 /// Objects in the order to send them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,19 +73,15 @@ impl Walk<'_> {
                 return Ok(());
             }
             budget -= 1;
-            let old_entries = self.parts(&old)?;
+            let old_entries = self.entries(&old)?;
             let new_entries = match new {
-                Some(new) => self.parts(&new)?,
-                None => Vec::new(),
+                Some(new) => self.entries(&new)?,
+                None => Entries::new(),
             };
             for (name, entry) in &old_entries {
-                let now = new_entries
-                    .binary_search_by(|(n, _)| n.cmp(name))
-                    .ok()
-                    .map(|at| new_entries[at].1);
                 self.had.insert(entry.id());
                 let Entry::Dir(dir) = entry else { continue };
-                let now = now.and_then(|e| e.as_dir());
+                let now = new_entries.get(name).and_then(Entry::as_dir);
                 if now != Some(*dir) {
                     self.had.remove(dir);
                     pairs.push((*dir, now));
@@ -95,25 +91,10 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Returns the entries of a directory; its parts count as had. What is not at hand is gathered
-    /// and left out.
-    fn parts(&mut self, dir: &ObjectId) -> Result<Vec<(Name, Entry)>, NodesError> {
-        let mut entries = Vec::new();
-        let mut stack = vec![*dir];
-        while let Some(id) = stack.pop() {
-            let Some(node) = self
-                .gather
-                .take(self.nodes.node(ObjectKind::Directory, &id))?
-            else {
-                continue;
-            };
-            match &*node {
-                Node::DirLeaf(items) => entries.extend(items.iter().cloned()),
-                Node::DirInner(_, children) => stack.extend(children.iter().rev().map(|c| c.1)),
-                _ => {}
-            }
-        }
-        Ok(entries)
+    /// Returns the entries of a directory; what is not at hand is gathered and left out.
+    fn entries(&mut self, dir: &ObjectId) -> Result<Entries, NodesError> {
+        let read = self.gather.take(tree::read_dir(self.nodes, dir))?;
+        Ok(read.unwrap_or_default())
     }
 
     fn send(&mut self, root: ObjectId) -> Result<(), NodesError> {

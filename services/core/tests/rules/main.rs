@@ -4,6 +4,7 @@
 //! for ever. Each module says `cfg(test)`, so that clippy allows `unwrap` in fixtures too.
 
 #[cfg(test)]
+mod bombs;
 mod canopy;
 #[cfg(test)]
 mod chunk;

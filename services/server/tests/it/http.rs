@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, Files};
 use fsync_core::id::{ObjectId, ObjectKind, RevisionId};
-use fsync_core::node::Entry;
+use fsync_core::node::{Content, Entry, FileEntry, Mtime, Node, Run};
 use fsync_core::nodes::NewNodes;
 use fsync_core::pack::{Object, PackWriter};
 use fsync_core::path::Name;
@@ -305,6 +305,73 @@ async fn a_link_that_names_a_directory_hides_nothing_from_admission() {
     }
     assert_eq!(agent.head().await, None);
     server.shutdown().await.unwrap();
+}
+
+/// Pushes a tree made of these nodes and returns why it was refused.
+async fn refusal(root: ObjectId, new: &NewNodes) -> String {
+    let server = server().await;
+    let agent = Agent::new(&server.url(), "docs", "laptop");
+    let (mut revision, _) = agent.revision(&files(&[]), &[]);
+    revision.root = root;
+    let object = |(kind, id, bytes): (ObjectKind, ObjectId, &[u8])| Object {
+        kind,
+        id,
+        bytes: bytes.to_vec(),
+    };
+    let objects: Vec<Object> = new.iter().map(object).collect();
+    let error = agent.push(&revision, &objects, None).await.unwrap_err();
+    assert_eq!(agent.head().await, None);
+    server.shutdown().await.unwrap();
+    error.message
+}
+
+#[tokio::test]
+async fn a_tree_is_as_deep_as_its_deepest_place() {
+    let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+    let mut new = NewNodes::default();
+    let chain = |bottom: ObjectId, new: &mut NewNodes| {
+        (0..300).fold(bottom, |dir, _| {
+            tree::write_dir(&Entries::from([(name("d"), Entry::Dir(dir))]), new)
+        })
+    };
+    let empty = tree::write_empty(&mut new);
+    let lower = chain(empty, &mut new);
+    let upper = chain(lower, &mut new);
+    // Whichever is looked at first.
+    for names in [["a", "b"], ["b", "a"]] {
+        let [shallow, deep] = names.map(name);
+        let both = Entries::from([(shallow, Entry::Dir(lower)), (deep, Entry::Dir(upper))]);
+        let root = tree::write_dir(&both, &mut new);
+        let refused = refusal(root, &new).await;
+        assert!(refused.contains("path depth"), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_names_parts_again_and_again_is_looked_at_once() {
+    let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+    let mut new = NewNodes::default();
+    let nowhere = ObjectId::of(ObjectKind::Chunk, b"nowhere");
+    let bytes = 20_000;
+    let chunk = Run::Chunk { id: nowhere, bytes };
+    let mut list = (new.insert(Node::FileLeaf(vec![chunk])), bytes);
+    // 300^5 places of one chunk.
+    for height in 1..=5 {
+        let parts = vec![list; 300];
+        list = (new.insert(Node::FileInner(height, parts)), list.1 * 300);
+    }
+    let file = FileEntry {
+        content: Content::List(list.0),
+        size: list.1,
+        exec: false,
+        mtime: Mtime(1),
+    };
+    let root = tree::write_dir(&Entries::from([(name("f"), Entry::File(file))]), &mut new);
+    let refused = refusal(root, &new).await;
+    assert!(
+        refused.contains("missing") || refused.contains("not here"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
