@@ -9,6 +9,7 @@
 
 pub mod folder;
 pub mod process;
+pub mod redis;
 pub mod sim;
 pub mod system;
 pub mod wait;

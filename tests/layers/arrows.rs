@@ -36,6 +36,7 @@ const OWNED: &[(&str, &[&str])] = &[
     ("axum", &["fsync-server"]),
     ("socketioxide", &["fsync-server"]),
     ("object_store", &["fsync-server"]),
+    ("fred", &["fsync-server"]),
     (
         "rust_socketio",
         &["fsync-agent", "fsync-server", "fsync-tests"],

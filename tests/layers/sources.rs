@@ -35,6 +35,18 @@ const NAMED_ONLY_BY: &[(&str, &str, &[&str])] = &[
         &["blobs.rs", "blobs/", "app.rs"],
     ),
     (
+        "fred::",
+        "services/server/src",
+        &[
+            "redis.rs",
+            "redis/",
+            "journal/redis.rs",
+            "journal/redis/",
+            "bus/redis.rs",
+            "bus/redis/",
+        ],
+    ),
+    (
         "redb::",
         "services/server/src",
         // The wiring names our own module of that name.

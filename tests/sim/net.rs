@@ -286,6 +286,11 @@ impl World {
                 let todo = self.server.hub_input(input, now);
                 self.todo(todo);
             }
+            // One server without replicas: it hears of every head by itself.
+            subscribe::Effect::Join(_)
+            | subscribe::Effect::Leave(_)
+            | subscribe::Effect::LoadRef(_)
+            | subscribe::Effect::Renew(..) => {}
             subscribe::Effect::Close(socket) => {
                 if let Some(at) = self.sockets.get(&socket).copied() {
                     self.within_ms(0, 50, Event::Disconnect(at, socket));

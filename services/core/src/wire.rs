@@ -66,6 +66,16 @@ pub mod event {
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
+/// Epochs stay exact in JSON readers that know only doubles.
+const EPOCH_BITS: u32 = 53;
+
+impl Epoch {
+    /// Makes an epoch of a random number.
+    pub fn mint(entropy: u64) -> Self {
+        Self((entropy >> (u64::BITS - EPOCH_BITS)).max(1))
+    }
+}
+
 /// Place of a head in its tree's order, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -18,17 +18,22 @@ use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use crate::blobs::{BlobError, Blobs};
+use crate::bus::local::Line;
+use crate::bus::redis::Wires;
+use crate::bus::{Bus, Health};
 use crate::clock;
 use crate::config::{Access, BlobStore, Config, ConfigError};
 use crate::http::{self, Api, gate::Gate};
 use crate::journal::memory::Memory;
 use crate::journal::redb::Redb;
+use crate::journal::redis::Shared;
 use crate::journal::{Journal, JournalError};
 use crate::packer;
+use crate::redis::{Redis, RedisConfig, RedisStartError};
 use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
-use crate::{fsck, gc};
+use crate::{follow, fsck, gc};
 
 /// The journal, in the data directory.
 const JOURNAL: &str = "journal.redb";
@@ -68,6 +73,9 @@ pub enum StartError {
         "{0}; restore the data directory from a backup, or move journal.redb away to start without history"
     )]
     Journal(#[from] JournalError),
+    /// Redis cannot be used.
+    #[error(transparent)]
+    Redis(#[from] RedisStartError),
     /// The blob store cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),
@@ -85,11 +93,13 @@ pub enum StartError {
     },
 }
 
-/// The stores of a server, and the lock on their directory.
+/// The stores of a server, the way to other replicas, and the lock on their directory.
 #[derive(Debug)]
 pub struct Parts {
     /// Journal and blobs.
     pub store: Store,
+    /// Wakes other replicas.
+    pub bus: Arc<dyn Bus>,
     /// Held as long as the server runs.
     _lock: Option<File>,
 }
@@ -98,7 +108,35 @@ pub struct Parts {
 ///
 /// # Errors
 /// [`StartError`].
-pub fn build_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
+pub async fn build_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
+    match &config.redis {
+        Some(redis) => build_shared(config, redis, tasks).await,
+        None => build_alone(config, tasks),
+    }
+}
+
+/// One of several replicas: the journal is in Redis, the blob store belongs to all.
+async fn build_shared(
+    config: &Config,
+    at: &RedisConfig,
+    tasks: &Shutdown,
+) -> Result<Parts, StartError> {
+    let BlobStore::Directory(path) = &config.blobs else {
+        return Err(ConfigError::Unshared.into());
+    };
+    let redis = Redis::open(at).await?;
+    let blobs = Blobs::directory(path)?;
+    let bus = Wires::new(redis.clone(), tasks).await;
+    let bus = bus.map_err(|error| RedisStartError::unreachable(at, &error))?;
+    Ok(Parts {
+        store: Store::new(Arc::new(Shared::new(redis)), blobs, tasks.clone()),
+        bus: Arc::new(bus),
+        _lock: None,
+    })
+}
+
+/// The only replica: journal and blobs are its own.
+fn build_alone(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
     let (journal, blobs, lock): (Arc<dyn Journal>, _, _) = match &config.blobs {
         BlobStore::Memory => (Arc::new(Memory::default()), Blobs::memory(), None),
         BlobStore::Directory(path) => {
@@ -109,16 +147,17 @@ pub fn build_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartErro
     };
     Ok(Parts {
         store: Store::new(journal, blobs, tasks.clone()),
+        bus: Arc::new(Line::default().member()),
         _lock: lock,
     })
 }
 
 /// Opens stores for a verb, which must not make them: a mistyped directory would look sound.
-fn existing_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
-    if !config.data_dir.join(JOURNAL).is_file() {
+async fn existing_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
+    if config.redis.is_none() && !config.data_dir.join(JOURNAL).is_file() {
         return Err(StartError::NoData(config.data_dir.display().to_string()));
     }
-    build_parts(config, tasks)
+    build_parts(config, tasks).await
 }
 
 fn lock_dir(path: &Path) -> Result<File, StartError> {
@@ -157,24 +196,38 @@ impl Server {
             warn!(listen = %config.listen, "no authentication: anybody who reaches it reads and writes all trees");
         }
         let tasks = Shutdown::new();
-        let parts = build_parts(&config, &tasks)?;
+        let parts = build_parts(&config, &tasks).await?;
         let listener = TcpListener::bind(config.listen).await;
         let listener = listener.map_err(|source| StartError::Listen {
             address: config.listen,
             source,
         })?;
         let address = listener.local_addr().unwrap_or(config.listen);
-        let (layer, sockets) = Sockets::layer(parts.store.clone(), &tasks);
-        let trees = Trees::new(parts.store.clone(), sockets.clone(), tasks.clone());
+        let bus = &parts.bus;
+        let (layer, sockets) = Sockets::layer(parts.store.clone(), Arc::clone(bus), &tasks);
+        let trees = Trees::new(
+            parts.store.clone(),
+            sockets.clone(),
+            Arc::clone(bus),
+            tasks.clone(),
+        );
         gc::rebuild_index(&parts.store).await?;
+        let heard = (Arc::clone(bus), sockets.clone(), tasks.clone());
+        drop(tasks.spawn("follow", async move {
+            let (bus, sockets, tasks) = heard;
+            follow::run(&*bus, sockets, tasks).await;
+        }));
         drop(tasks.spawn(
             "packer",
             packer::run(parts.store.clone(), trees.clone(), tasks.clone()),
         ));
-        drop(tasks.spawn(
-            "gc",
-            gc::run(parts.store.clone(), config.retention, tasks.clone()),
-        ));
+        // Collecting needs a lock that all replicas respect, which is not built yet.
+        if config.redis.is_none() {
+            drop(tasks.spawn(
+                "gc",
+                gc::run(parts.store.clone(), config.retention, tasks.clone()),
+            ));
+        }
         let api = Api {
             store: parts.store.clone(),
             trees,
@@ -202,6 +255,11 @@ impl Server {
     /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns how well this replica hears the others.
+    pub fn hearing(&self) -> Health {
+        self.parts.bus.health()
     }
 
     /// Returns the URL that agents use.
@@ -261,8 +319,11 @@ pub async fn run(
 /// # Errors
 /// [`StartError`]; `InUse` while the server runs, which collects by itself.
 pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected, StartError> {
+    if config.redis.is_some() {
+        return Err(ConfigError::SharedGc.into());
+    }
     let tasks = Shutdown::new();
-    let parts = existing_parts(config, &tasks)?;
+    let parts = existing_parts(config, &tasks).await?;
     let collected = gc::collect(&parts.store, &config.retention, is_dry).await;
     parts.store.journal().close().await?;
     Ok(collected?)
@@ -274,9 +335,11 @@ pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected
 /// [`StartError`]; `InUse` while the server runs.
 pub async fn check_once(config: &Config, repairs: bool) -> Result<fsck::Report, StartError> {
     let tasks = Shutdown::new();
-    let parts = existing_parts(config, &tasks)?;
+    let parts = existing_parts(config, &tasks).await?;
     let checked = fsck::check(&parts.store, repairs).await;
     parts.store.journal().close().await?;
+    // The bus, if there is one, ends by itself.
+    tasks.trigger();
     Ok(checked?)
 }
 

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use fsync_runtime::{LogArgs, duration};
 
 use crate::config::{Access, BlobStore, Config, ConfigError, Retention};
+use crate::redis::RedisConfig;
 
 /// Keeps folders in step across machines: the service that agents connect to.
 #[derive(Debug, Parser)]
@@ -61,6 +62,28 @@ pub struct ServerArgs {
     /// Where contents are kept: file:///path or memory: [default: DATA_DIR/blobs]
     #[arg(long, env = "FSYNC_BLOBS", value_name = "URL", global = true)]
     blobs: Option<String>,
+    /// Redis that this replica shares with others: redis://, redis-sentinel:// or redis-cluster://,
+    /// rediss for TLS, with USER:PASSWORD@ if needed; --blobs must then be the same for all
+    #[arg(
+        long,
+        env = "FSYNC_REDIS",
+        hide_env_values = true,
+        value_name = "URL",
+        global = true
+    )]
+    redis: Option<String>,
+    /// First part of all keys in Redis; another prefix is another service
+    #[arg(
+        long,
+        env = "FSYNC_REDIS_PREFIX",
+        default_value = "fsync",
+        value_name = "TEXT",
+        global = true
+    )]
+    redis_prefix: String,
+    /// Certificates (PEM) that Redis's own must descend from [default: those of the system]
+    #[arg(long, env = "FSYNC_REDIS_CA_FILE", value_name = "FILE", global = true)]
+    redis_ca_file: Option<PathBuf>,
     /// Let anybody who reaches the address read and write all trees
     #[arg(long, env = "FSYNC_INSECURE_NO_AUTH")]
     insecure_no_auth: bool,
@@ -105,6 +128,7 @@ impl ServerArgs {
                 Some(url) => blob_store(url)?,
             },
             data_dir,
+            redis: self.redis()?,
             retention: Retention {
                 age: self.retain,
                 revisions: self.retain_revisions,
@@ -114,6 +138,23 @@ impl ServerArgs {
             drain: Duration::from_secs(self.drain_seconds),
         };
         config.check()
+    }
+}
+
+impl ServerArgs {
+    fn redis(&self) -> Result<Option<RedisConfig>, ConfigError> {
+        let Some(url) = &self.redis else {
+            return Ok(None);
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if self.redis_prefix.is_empty() || !self.redis_prefix.chars().all(is_plain) {
+            return Err(ConfigError::RedisPrefix(self.redis_prefix.clone()));
+        }
+        Ok(Some(RedisConfig {
+            url: url.clone(),
+            prefix: self.redis_prefix.clone(),
+            ca_file: self.redis_ca_file.clone(),
+        }))
     }
 }
 
@@ -176,5 +217,15 @@ mod tests {
         assert_eq!(blobs("memory:"), Ok(BlobStore::Memory));
         assert!(blobs("file://x").is_err());
         assert!(blobs("s3://x").is_err());
+    }
+
+    #[test]
+    fn replicas_share_their_blobs() {
+        let redis = ["--redis", "redis://127.0.0.1"];
+        assert!(config(&redis).is_ok());
+        let memory = [&redis[..], &["--blobs", "memory:"]].concat();
+        assert_eq!(config(&memory), Err(ConfigError::Unshared));
+        let prefix = [&redis[..], &["--redis-prefix", "{x}"]].concat();
+        assert!(matches!(config(&prefix), Err(ConfigError::RedisPrefix(_))));
     }
 }

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::redis::RedisConfig;
+
 /// Where contents are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlobStore {
@@ -58,6 +60,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where contents are kept.
     pub blobs: BlobStore,
+    /// What several replicas share; without it this server is the only one.
+    pub redis: Option<RedisConfig>,
     /// What is kept how long.
     pub retention: Retention,
     /// How long to wait for sockets to leave at the end.
@@ -76,6 +80,18 @@ pub enum ConfigError {
     /// A blob store that does not exist.
     #[error("--blobs {0:?} is no blob store: use file:///absolute/path or memory:")]
     Blobs(String),
+    /// Contents that other replicas cannot read.
+    #[error(
+        "--redis shares trees with other replicas, which cannot read --blobs memory: give --blobs file:///DIR, the \
+         same for all replicas"
+    )]
+    Unshared,
+    /// A collector without a lock.
+    #[error("garbage is not collected with --redis yet: nothing was changed")]
+    SharedGc,
+    /// A prefix that would make keys of another shape.
+    #[error("--redis-prefix {0:?} is no prefix: use letters, digits, '.', '_', '-'")]
+    RedisPrefix(String),
     /// Neither a flag nor the environment says where data goes.
     #[error("neither --data-dir nor XDG_DATA_HOME nor HOME is set: give --data-dir DIR")]
     DataDir,
@@ -93,6 +109,7 @@ impl Config {
             access: Access::Loopback,
             data_dir: PathBuf::new(),
             blobs: BlobStore::Memory,
+            redis: None,
             retention: Retention::default(),
             drain: Duration::ZERO,
         }
@@ -112,10 +129,13 @@ impl Config {
     /// Checks what two settings say together.
     ///
     /// # Errors
-    /// [`ConfigError::Open`].
+    /// [`ConfigError::Open`], [`ConfigError::Unshared`].
     pub fn check(self) -> Result<Self, ConfigError> {
         if self.access == Access::Loopback && !self.listen.ip().is_loopback() {
             return Err(ConfigError::Open(self.listen));
+        }
+        if self.redis.is_some() && self.blobs == BlobStore::Memory {
+            return Err(ConfigError::Unshared);
         }
         Ok(self)
     }

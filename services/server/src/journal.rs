@@ -6,7 +6,7 @@
 //! relies on.
 //! Does not: hold contents for long. Objects of small pushes start here and are moved to packs
 //! later.
-//! Place: called by `tree.rs`, `store.rs`, `gc.rs`; implemented by [`redb`] and [`memory`].
+//! Place: called by `tree.rs`, `store.rs`, `gc.rs`; implemented by [`redb`], [`memory`] and [`redis`].
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -24,10 +24,14 @@ pub use fsync_core::service::ledger::PackUse;
 use fsync_core::service::record::{
     CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
 };
-use fsync_core::wire::{Head, Seq};
+use fsync_core::wire::{Epoch, Head, Seq};
+
+use crate::clock;
 
 pub mod memory;
 pub mod redb;
+pub mod redis;
+mod rows;
 
 /// Why a journal could not answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,13 +42,32 @@ pub enum JournalError {
     /// The journal is damaged or its disk fails.
     #[error("the journal failed: {0}")]
     Failed(String),
+    /// It does not answer now; whether a write was carried out is not known. Come back.
+    #[error("the journal does not answer: {0}")]
+    Unreachable(String),
 }
+
+impl JournalError {
+    /// Makes the error for what stands in the journal and cannot be.
+    fn damaged(reason: &str) -> Self {
+        Self::Failed(reason.to_owned())
+    }
+}
+
+/// Shortest time after which a request comes back that the journal did not answer, and jitter, in
+/// milliseconds.
+const BACK_MS: u64 = 500;
+const BACK_JITTER_MS: u64 = 1500;
 
 impl From<JournalError> for ServiceError {
     fn from(error: JournalError) -> Self {
         match error {
             JournalError::Full => Self::StoreFull(error.to_string()),
             JournalError::Failed(reason) => Self::Internal(format!("the journal failed: {reason}")),
+            JournalError::Unreachable(_) => Self::Unavailable {
+                reason: error.to_string(),
+                retry_after_ms: BACK_MS + clock::random_u64() % BACK_JITTER_MS,
+            },
         }
     }
 }
@@ -72,6 +95,10 @@ pub struct Sweep {
 
 /// Everything the service must remember but contents.
 pub trait Journal: Debug + Send + Sync {
+    /// Returns whether contents that it acknowledged are durable, so that small ones may stay in it
+    /// for a while; else they are put into the blob store first.
+    fn keeps_contents(&self) -> bool;
+
     /// Writes what is queued and closes; every later call fails.
     fn close(&self) -> Answer<'_, ()>;
 
@@ -93,6 +120,13 @@ pub trait Journal: Debug + Send + Sync {
         write: Box<CommitWrite>,
         payloads: Vec<Arc<Payload>>,
     ) -> Answer<'_, Committed>;
+
+    /// Returns the heads of trees, in the order asked, at the cost of one round trip.
+    fn heads(&self, trees: Vec<TreeKey>) -> Answer<'_, Vec<Option<Head>>>;
+
+    /// Puts a tree's positions into another epoch, because somebody saw a head that contradicts
+    /// `head`; `false` if the head is another by now.
+    fn renew(&self, tree: TreeKey, head: Head, epoch: Epoch) -> Answer<'_, bool>;
 
     /// Returns up to `limit` revisions before `before` (or from the head), newest first.
     fn log(&self, tree: TreeKey, before: Option<Seq>, limit: usize) -> Answer<'_, Vec<Stored>>;

@@ -1,11 +1,12 @@
 //! The service: agents push to it, it merges, remembers and tells the others; one process, one
-//! port, no dependency.
+//! port, no dependency; or one of several replicas that share a Redis and a blob store.
 //!
 //! ```text
 //! socket.rs  http/*          Socket.IO (control) and HTTP (contents)
 //!      \      /
 //!      tree.rs               drives core's commit machine, one task per busy tree
-//!         |
+//!         |      \
+//!         |     bus.rs       wakes other replicas; follow.rs hears them
 //!      store.rs              objects by id, verified; decoded nodes cached
 //!      /      \
 //! journal.rs  blobs.rs       what must be remembered | contents in packs
@@ -19,14 +20,17 @@
 
 pub mod app;
 pub mod blobs;
+pub mod bus;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod follow;
 pub mod fsck;
 pub mod gc;
 pub mod http;
 pub mod journal;
 pub mod packer;
+pub mod redis;
 pub mod socket;
 pub mod store;
 pub mod tree;

@@ -5,7 +5,7 @@
 //! event is not lost; an emit never waits; a full buffer makes refs coalesce, and a reader that
 //! stays stuck is closed with a reason.
 //! Does not: carry contents; frames are small JSON objects.
-//! Tasks: `heads` looks up one subscribe; `beacon` sleeps until the hub's next wake, `wants` takes
+//! Tasks: `heads` looks up one subscribe, `ref` one head that no wake-up brought; `beacon` sleeps until the hub's next wake, `wants` takes
 //! what the store misses; both end at shutdown.
 //! Place: the only file but `app.rs` that knows socketioxide.
 
@@ -15,14 +15,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use fsync_core::label::AgentName;
+use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::limits;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::Questions;
 use fsync_core::service::subscribe::{Effect, Frame, Hub, Input, SocketNo};
 use fsync_core::wire::{
-    Bye, Cursor, ErrorBody, ErrorCode, ErrorEvent, Handshake, Heads, NAMESPACE, PROTOCOL_VERSION,
-    Presence, RefEvent, Subscribe, TreeHead, event,
+    Bye, Cursor, Epoch, ErrorBody, ErrorCode, ErrorEvent, Handshake, Head, Heads, NAMESPACE,
+    PROTOCOL_VERSION, Presence, RefEvent, Subscribe, TreeHead, event,
 };
 use fsync_runtime::Shutdown;
 use serde::Serialize;
@@ -32,8 +32,9 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::layer::SocketIoLayer;
 use tokio::sync::Notify;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
+use crate::bus::Bus;
 use crate::clock;
 use crate::store::Store;
 
@@ -55,6 +56,7 @@ struct Inner {
     state: Mutex<State>,
     next: AtomicU64,
     store: Store,
+    bus: Arc<dyn Bus>,
     tasks: Shutdown,
     /// Wakes the beacon when something became due earlier.
     changed: Notify,
@@ -81,11 +83,12 @@ enum Refused {
 
 impl Sockets {
     /// Makes the Socket.IO layer and what drives it.
-    pub fn layer(store: Store, tasks: &Shutdown) -> (SocketIoLayer, Self) {
+    pub fn layer(store: Store, bus: Arc<dyn Bus>, tasks: &Shutdown) -> (SocketIoLayer, Self) {
         let sockets = Self(Arc::new(Inner {
             state: Mutex::default(),
             next: AtomicU64::new(1),
             store,
+            bus,
             tasks: tasks.clone(),
             changed: Notify::new(),
         }));
@@ -112,6 +115,20 @@ impl Sockets {
     /// Tells the listeners of a tree of its new, durable head.
     pub fn moved(&self, event: RefEvent) {
         self.input(Input::Moved(event));
+    }
+
+    /// Compares what agents were told with the journal: finds heads that no wake-up brought.
+    ///
+    /// # Errors
+    /// [`ServiceError`] of the journal.
+    pub async fn look(&self) -> Result<(), ServiceError> {
+        let trees = self.lock().hub.trees();
+        if trees.is_empty() {
+            return Ok(());
+        }
+        let heads = self.0.store.journal().heads(trees.clone()).await?;
+        self.input(Input::Truth(trees.into_iter().zip(heads).collect()));
+        Ok(())
     }
 
     /// Says goodbye to all.
@@ -245,10 +262,65 @@ impl Sockets {
                 drop(self.0.tasks.spawn("heads", load));
                 None
             }
+            Effect::Join(tree) => {
+                self.0.bus.join(&tree);
+                None
+            }
+            Effect::Leave(tree) => {
+                self.0.bus.leave(&tree);
+                None
+            }
+            Effect::LoadRef(tree) => {
+                drop(self.0.tasks.spawn("ref", self.clone().tell(tree, None)));
+                None
+            }
+            Effect::Renew(tree, head) => {
+                warn!(%tree, "the journal went back: positions of the tree get another epoch");
+                drop(
+                    self.0
+                        .tasks
+                        .spawn("ref", self.clone().tell(tree, Some(head))),
+                );
+                None
+            }
+        }
+    }
+
+    /// Tells the listeners of a tree what its head is, after its positions got another epoch if its
+    /// head is `outdated`.
+    async fn tell(self, tree: TreeKey, outdated: Option<Head>) {
+        let told = async {
+            if let Some(head) = outdated {
+                let epoch = Epoch::mint(clock::random_u64());
+                let renewed = self.0.store.journal().renew(tree.clone(), head, epoch);
+                renewed.await?;
+            }
+            let questions = Questions {
+                head: true,
+                ..Questions::default()
+            };
+            self.0.store.answer(&tree, questions).await
+        };
+        match told.await {
+            Ok(answers) => {
+                if let Some(state) = answers.head.flatten() {
+                    self.moved(RefEvent {
+                        tree,
+                        head: state.head,
+                        root: state.revision.root,
+                        author: state.revision.author,
+                        trace: None,
+                    });
+                }
+            }
+            // The next look finds it again.
+            Err(error) => debug!(%tree, %error, "a head is told later"),
         }
     }
 
     async fn heads(&self, subscribe: Subscribe) -> Result<Heads, ErrorEvent> {
+        // Heard first, read then: no head falls in between.
+        self.0.bus.settled().await;
         let mut trees = Vec::with_capacity(subscribe.trees.len());
         for cursor in subscribe.trees {
             let head = self.head(cursor).await.map_err(|error| ErrorEvent {

@@ -4,15 +4,16 @@
 //! goes away does not stop its commit; a tree without work costs nothing.
 //! Tasks: `tree`, started by the first push of a burst, ends when the tree's machine is idle; at
 //! shutdown it finishes what waits.
-//! Place: called by `http/commits.rs`; tells [`Sockets`] of new heads.
+//! Place: called by `http/commits.rs`; tells [`Sockets`] and the [`Bus`] of new heads.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fsync_core::id::RevisionId;
-use fsync_core::label::TreeKey;
+use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::limits;
+use fsync_core::pack::Object;
 use fsync_core::revision::Revision;
 use fsync_core::service::admit::Pushed;
 use fsync_core::service::commit::{Advert, Commits, Effect, Input, Push};
@@ -23,6 +24,7 @@ use fsync_runtime::Shutdown;
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, warn};
 
+use crate::bus::Bus;
 use crate::clock;
 use crate::socket::Sockets;
 use crate::store::Store;
@@ -54,6 +56,7 @@ pub struct Trees(Arc<Inner>);
 struct Inner {
     store: Store,
     sockets: Sockets,
+    bus: Arc<dyn Bus>,
     tasks: Shutdown,
     trees: Mutex<HashMap<TreeKey, Arc<Tree>>>,
     next_ticket: AtomicU64,
@@ -84,10 +87,11 @@ struct Waiting {
 
 impl Trees {
     /// Starts with no tree in work.
-    pub fn new(store: Store, sockets: Sockets, tasks: Shutdown) -> Self {
+    pub fn new(store: Store, sockets: Sockets, bus: Arc<dyn Bus>, tasks: Shutdown) -> Self {
         Self(Arc::new(Inner {
             store,
             sockets,
+            bus,
             tasks,
             trees: Mutex::default(),
             next_ticket: AtomicU64::new(1),
@@ -203,8 +207,14 @@ fn failed(tree: &TreeKey, error: ServiceError) -> Input {
 }
 
 impl Inner {
-    async fn write(&self, tree: &Tree, write: Box<CommitWrite>) -> Input {
-        let payloads = tree.payloads(&write.tickets);
+    async fn write(&self, tree: &Tree, mut write: Box<CommitWrite>) -> Input {
+        let mut payloads = tree.payloads(&write.tickets);
+        if !self.store.journal().keeps_contents() && !write.made.is_empty() {
+            match self.put_made(&tree.key.tenant, &mut write).await {
+                Ok(made) => payloads.push(Arc::new(made)),
+                Err(error) => return failed(&tree.key, error),
+            }
+        }
         let bytes = payloads.iter().map(|payload| inline_bytes(payload)).sum();
         let before = self.inline_bytes.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes >= limits::PACK_BYTES as u64 {
@@ -217,15 +227,34 @@ impl Inner {
         }
     }
 
+    /// Makes the nodes that merges made durable in a pack.
+    async fn put_made(
+        &self,
+        tenant: &TenantName,
+        write: &mut CommitWrite,
+    ) -> Result<Payload, ServiceError> {
+        let made = std::mem::take(&mut write.made);
+        let objects = made.iter().map(|(kind, id, bytes)| Object {
+            kind,
+            id,
+            bytes: bytes.to_vec(),
+        });
+        let blobs = self.store.blobs();
+        let (pack, entries) = blobs.put_objects(tenant, objects.collect()).await?;
+        Ok(Payload::Packed(pack, entries))
+    }
+
     fn publish(&self, tree: &TreeKey, advert: Advert) {
         debug!(%tree, seq = advert.head.seq.0, revision = %advert.head.revision, "head moved");
-        self.sockets.moved(RefEvent {
+        let event = RefEvent {
             tree: tree.clone(),
             head: advert.head,
             root: advert.root,
             author: advert.author,
             trace: None,
-        });
+        };
+        self.bus.tell(&event);
+        self.sockets.moved(event);
     }
 }
 

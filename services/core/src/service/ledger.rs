@@ -18,7 +18,7 @@ use crate::service::facts::{Answers, CHAIN_REVISIONS, Questions};
 use crate::service::record::{
     CommitWrite, HeadState, Held, PackEntry, PackId, Payload, Place, Stored, UploadId,
 };
-use crate::wire::{Head, Seq};
+use crate::wire::{Epoch, Head, Seq};
 
 mod loss;
 mod objects;
@@ -184,6 +184,23 @@ impl Ledger {
             .extend(write.complete.iter().map(|id| (*id, write.now)));
         state.head = Some(write.head);
         Ok(Committed::Done)
+    }
+
+    /// Returns a tree's head.
+    pub fn head(&self, tree: &TreeKey) -> Option<Head> {
+        self.trees.get(tree)?.head
+    }
+
+    /// Puts a tree's positions into another epoch; `false` if its head is not `head` any more.
+    pub fn renew(&mut self, tree: &TreeKey, head: Head, epoch: Epoch) -> bool {
+        let state = self.trees.get_mut(tree);
+        let now = state.and_then(|state| state.head.as_mut());
+        let now = now.filter(|now| **now == head);
+        if let Some(now) = now {
+            now.epoch = epoch;
+            return true;
+        }
+        false
     }
 
     /// Returns up to `limit` revisions before `before` (or from the head), newest first.

@@ -3,7 +3,9 @@
 //! Guarantees: a socket is registered before its heads are looked up, so no head falls between
 //! answer and first wake-up; of several refs of one tree only the newest waits for a socket; what
 //! waits is bounded by the socket's trees; a reader that takes nothing for [`SLOW_MS`] is closed
-//! with a reason; a tree's sockets are asked for lost objects at most once in [`limits::WANT_MS`],
+//! with a reason; of heads that come twice or late the newest is told once, so that several ways may
+//! bring one; a head that contradicts what was told is put into another epoch, and a head that
+//! vanished makes the tree's sockets start anew; a tree's sockets are asked for lost objects at most once in [`limits::WANT_MS`],
 //! and what falls in between is forgotten: whoever misses an object asks again.
 //! Does not: guarantee delivery. A wake-up only saves time; the beacon and the next subscribe carry
 //! the truth.
@@ -19,6 +21,8 @@ use crate::service::presence::{Presences, Told};
 use crate::wire::{
     Bye, ByeCode, ErrorEvent, Head, Heads, Presence, RefEvent, Subscribe, TreeHead, Want,
 };
+
+mod heads;
 
 /// Time between two beacons of a socket, in milliseconds.
 pub const BEACON_MS: u64 = 10_000;
@@ -68,6 +72,8 @@ pub enum Input {
     HeadsLoaded(SocketNo, Result<Heads, ErrorEvent>),
     /// A tree has a new, durable head.
     Moved(RefEvent),
+    /// The heads of trees as they were just read: finds what wake-ups did not bring.
+    Truth(Vec<(TreeKey, Option<Head>)>),
     /// A socket's agent tells what it is doing.
     Presence(SocketNo, Presence),
     /// Objects of a tree are lost, and somebody needs them.
@@ -91,6 +97,15 @@ pub enum Effect {
     Send(SocketNo, Frame),
     /// Close the connection.
     Close(SocketNo),
+    /// Hear of a tree's new heads from now on; comes before the `LoadHeads` that needs it.
+    Join(TreeKey),
+    /// Nobody here listens to a tree any more.
+    Leave(TreeKey),
+    /// Look up a tree's head and come back with `Moved`.
+    LoadRef(TreeKey),
+    /// A tree's head contradicts what agents were told: put it into another epoch, unless it is
+    /// another by now, and come back with `Moved`.
+    Renew(TreeKey, Head),
 }
 
 #[derive(Debug)]
@@ -112,6 +127,8 @@ pub struct Hub {
     listeners: BTreeMap<TreeKey, BTreeSet<SocketNo>>,
     /// Newest head of each tree somebody listens to.
     heads: BTreeMap<TreeKey, Head>,
+    /// The head that the listeners of a tree were told last.
+    told: BTreeMap<TreeKey, Head>,
     presences: Presences,
     /// When the listeners of a tree may be asked for lost objects again.
     want_at: BTreeMap<TreeKey, Now>,
@@ -132,6 +149,11 @@ impl Hub {
                 self.flush(socket, &mut effects);
             }
             Input::Moved(event) => self.moved(&event, &mut effects),
+            Input::Truth(heads) => {
+                for (tree, head) in heads {
+                    self.compare(tree, head, now, &mut effects);
+                }
+            }
             Input::Presence(socket, presence) => self.presences.set(socket, presence, now),
             Input::Lost(want) => self.lost(want, now, &mut effects),
             Input::Refused(socket, frame) => self.refused(socket, frame, now),
@@ -188,7 +210,9 @@ impl Hub {
                 if listeners.is_empty() {
                     self.listeners.remove(tree);
                     self.heads.remove(tree);
+                    self.told.remove(tree);
                     self.want_at.remove(tree);
+                    effects.push(Effect::Leave(tree.clone()));
                 }
             }
         }
@@ -217,6 +241,9 @@ impl Hub {
             let others = self.presences.join(&tree, socket);
             let told = others.into_iter().map(|other| (socket, other)).collect();
             self.tell(told, effects);
+            if !self.listeners.contains_key(&tree) {
+                effects.push(Effect::Join(tree.clone()));
+            }
             self.listeners.entry(tree).or_default().insert(socket);
         }
         effects.push(Effect::LoadHeads(socket, subscribe));
@@ -236,28 +263,6 @@ impl Hub {
         };
         if let Some(state) = self.sockets.get_mut(&socket) {
             state.push_answer(frame);
-        }
-    }
-
-    /// Keeps the newest head; another epoch replaces the old one.
-    fn learn(&mut self, tree: &TreeKey, head: Head) {
-        if !self.listeners.contains_key(tree) {
-            return;
-        }
-        let known = self.heads.entry(tree.clone()).or_insert(head);
-        if known.epoch != head.epoch || known.seq < head.seq {
-            *known = head;
-        }
-    }
-
-    fn moved(&mut self, event: &RefEvent, effects: &mut Vec<Effect>) {
-        self.learn(&event.tree, event.head);
-        let listeners = self.listeners.get(&event.tree).cloned().unwrap_or_default();
-        for socket in listeners {
-            if let Some(state) = self.sockets.get_mut(&socket) {
-                state.refs.insert(event.tree.clone(), event.clone());
-            }
-            self.flush(socket, effects);
         }
     }
 

@@ -9,6 +9,8 @@ use fsync_core::wire::{Cursor, Presence, PresenceState, Subscribe, Want};
 
 use PresenceState::{Held, InStep, Offline, Syncing};
 
+mod heads;
+
 fn tree(name: &str) -> TreeKey {
     name.parse().unwrap()
 }

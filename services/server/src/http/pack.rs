@@ -160,14 +160,17 @@ impl Received {
         Ok(length)
     }
 
-    /// Makes the objects ready for the journal: small ones stay, others are durable in a pack when
-    /// this returns.
+    /// Makes the objects ready for the journal: small ones stay if it keeps them, others are durable
+    /// in a pack when this returns.
     pub(super) async fn store(
         &mut self,
         api: &Api,
         tenant: &TenantName,
     ) -> Result<Payload, ApiError> {
-        if let Some(small) = self.small.take() {
+        let small = self.small.take();
+        if let Some(small) =
+            small.filter(|small| small.is_empty() || api.store.journal().keeps_contents())
+        {
             return Ok(Payload::Inline(small));
         }
         let raw = std::mem::take(&mut self.raw);

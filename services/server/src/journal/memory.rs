@@ -12,7 +12,7 @@ use fsync_core::service::ledger::{Ledger, PackUse};
 use fsync_core::service::record::{
     CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
 };
-use fsync_core::wire::{Head, Seq};
+use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::{Answer, Journal, JournalError, Lease, Sweep};
 
@@ -32,6 +32,11 @@ impl Memory {
 }
 
 impl Journal for Memory {
+    fn keeps_contents(&self) -> bool {
+        // As long as the blob store in memory does.
+        true
+    }
+
     fn close(&self) -> Answer<'_, ()> {
         self.with(|_| ())
     }
@@ -58,6 +63,14 @@ impl Journal for Memory {
         let result = self.lock().commit(&tree, &write, payloads);
         let result = result.map_err(|e| JournalError::Failed(e.to_string()));
         Box::pin(std::future::ready(result))
+    }
+
+    fn heads(&self, trees: Vec<TreeKey>) -> Answer<'_, Vec<Option<Head>>> {
+        self.with(|ledger| trees.iter().map(|tree| ledger.head(tree)).collect())
+    }
+
+    fn renew(&self, tree: TreeKey, head: Head, epoch: Epoch) -> Answer<'_, bool> {
+        self.with(|ledger| ledger.renew(&tree, head, epoch))
     }
 
     fn log(&self, tree: TreeKey, before: Option<Seq>, limit: usize) -> Answer<'_, Vec<Stored>> {

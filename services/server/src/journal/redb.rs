@@ -21,7 +21,7 @@ use fsync_core::service::facts::{Answers, Questions};
 use fsync_core::service::record::{
     CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
 };
-use fsync_core::wire::{Head, Seq};
+use fsync_core::wire::{Epoch, Head, Seq};
 use fsync_runtime::Shutdown;
 use tokio::sync::{mpsc, oneshot};
 
@@ -201,6 +201,10 @@ fn store_error(error: impl Into<::redb::Error>) -> JournalError {
 }
 
 impl Journal for Redb {
+    fn keeps_contents(&self) -> bool {
+        true
+    }
+
     fn close(&self) -> Answer<'_, ()> {
         let open = self
             .open
@@ -233,6 +237,14 @@ impl Journal for Redb {
         payloads: Vec<Arc<Payload>>,
     ) -> Answer<'_, Committed> {
         self.write(move |tables| tables.commit(&tree, &write, &payloads))
+    }
+
+    fn heads(&self, trees: Vec<TreeKey>) -> Answer<'_, Vec<Option<Head>>> {
+        self.read(move |view| trees.iter().map(|tree| view.head_of(tree)).collect())
+    }
+
+    fn renew(&self, tree: TreeKey, head: Head, epoch: Epoch) -> Answer<'_, bool> {
+        self.write(move |tables| tables.renew(&tree, head, epoch))
     }
 
     fn log(&self, tree: TreeKey, before: Option<Seq>, limit: usize) -> Answer<'_, Vec<Stored>> {

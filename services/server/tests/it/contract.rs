@@ -17,7 +17,11 @@ use fsync_core::service::record::{
 use fsync_core::wire::{Epoch, Head, Seq};
 use fsync_server::journal::memory::Memory;
 use fsync_server::journal::redb::Redb;
+use fsync_server::journal::redis::Shared;
 use fsync_server::journal::{Journal, Lease, Sweep};
+use fsync_server::redis::Redis;
+
+use crate::redis::{RedisCluster, RedisServer, config_of, with_prefix};
 
 mod loss;
 
@@ -42,6 +46,27 @@ macro_rules! contract {
                 super::Journal::close(&journal).await.unwrap();
             })*
         }
+        mod redis {
+            $(#[tokio::test] async fn $name() {
+                let server = super::RedisServer::start().unwrap();
+                let redis = super::Redis::open(&super::config_of(&server)).await.unwrap();
+                let journal = super::Shared::new(redis);
+                super::$name(&journal).await;
+                super::Journal::close(&journal).await.unwrap();
+            })*
+        }
+        /// All rows on one Cluster, each with keys of its own.
+        #[tokio::test]
+        async fn a_cluster_keeps_the_contract() {
+            let cluster = RedisCluster::start().unwrap();
+            $({
+                println!("{}", stringify!($name));
+                let config = with_prefix(&cluster.url(), stringify!($name));
+                let journal = Shared::new(Redis::open(&config).await.unwrap());
+                $name(&journal).await;
+                journal.close().await.unwrap();
+            })*
+        }
     };
 }
 
@@ -49,6 +74,9 @@ contract!(
     a_new_tree_has_nothing,
     a_commit_moves_head_and_lineage,
     a_commit_on_another_head_changes_nothing,
+    a_commit_that_comes_again_is_done_once,
+    heads_are_read_in_the_order_asked,
+    an_epoch_is_renewed_only_at_the_head_that_was_seen,
     objects_are_told_of_to_their_tree_only,
     a_session_holds_its_objects_until_it_ends,
     a_sweep_takes_what_is_dead_and_old_only,
@@ -66,7 +94,7 @@ contract!(
     the_chain_after_a_revision_is_in_order,
 );
 
-fn tree(name: &str) -> TreeKey {
+pub(crate) fn tree(name: &str) -> TreeKey {
     name.parse().unwrap()
 }
 
@@ -78,7 +106,7 @@ fn chunk(text: &str) -> Object {
     Object::new(ObjectKind::Chunk, text.as_bytes().to_vec())
 }
 
-fn revision(seq: u64, parent: Option<RevisionId>) -> (RevisionId, Revision) {
+pub(crate) fn revision(seq: u64, parent: Option<RevisionId>) -> (RevisionId, Revision) {
     let revision = Revision {
         root: ObjectId::of(ObjectKind::Directory, &seq.to_be_bytes()),
         parents: parent.into_iter().collect(),
@@ -91,7 +119,7 @@ fn revision(seq: u64, parent: Option<RevisionId>) -> (RevisionId, Revision) {
 }
 
 /// Commits one revision with inline chunks, all of them complete.
-async fn commit(
+pub(crate) async fn commit(
     journal: &dyn Journal,
     key: &TreeKey,
     (seq, parent): (u64, Option<RevisionId>),
@@ -134,7 +162,7 @@ async fn generation(journal: &dyn Journal, key: &TreeKey) -> u64 {
         .generation
 }
 
-async fn head(journal: &dyn Journal, key: &TreeKey) -> Option<Head> {
+pub(crate) async fn head(journal: &dyn Journal, key: &TreeKey) -> Option<Head> {
     let questions = Questions {
         head: true,
         ..Questions::default()
@@ -221,6 +249,43 @@ async fn a_commit_on_another_head_changes_nothing(journal: &dyn Journal) {
     assert_eq!(held(journal, &key, None, "b").await, None);
     let located = journal.locate(tenant(), vec![chunk("b").id]).await.unwrap();
     assert_eq!(located, [None]);
+}
+
+/// A caller that got no answer asks the head; this row is for journals that answer by themselves.
+async fn a_commit_that_comes_again_is_done_once(journal: &dyn Journal) {
+    let key = tree("docs");
+    let (_, first) = commit(journal, &key, (1, None), &["a"]).await;
+    commit(journal, &key, (1, None), &["a"]).await;
+    assert_eq!(head(journal, &key).await, Some(first));
+    assert_eq!(journal.log(key, None, 10).await.unwrap().len(), 1);
+}
+
+async fn heads_are_read_in_the_order_asked(journal: &dyn Journal) {
+    let (docs, other) = (tree("docs"), tree("team/docs"));
+    let (_, first) = commit(journal, &docs, (1, None), &[]).await;
+    let (_, second) = commit(journal, &other, (1, None), &[]).await;
+    let (_, second) = commit(journal, &other, (2, Some(second.revision)), &[]).await;
+    let asked = vec![other, tree("new"), docs];
+    let heads = journal.heads(asked).await.unwrap();
+    assert_eq!(heads, [Some(second), None, Some(first)]);
+    assert_eq!(journal.heads(Vec::new()).await.unwrap(), []);
+}
+
+async fn an_epoch_is_renewed_only_at_the_head_that_was_seen(journal: &dyn Journal) {
+    let key = tree("docs");
+    let (_, first) = commit(journal, &key, (1, None), &[]).await;
+    let (_, second) = commit(journal, &key, (2, Some(first.revision)), &[]).await;
+    let renew = |head| journal.renew(key.clone(), head, Epoch(77));
+    assert!(!renew(first).await.unwrap());
+    assert!(renew(second).await.unwrap());
+    let renewed = Head {
+        epoch: Epoch(77),
+        ..second
+    };
+    assert_eq!(head(journal, &key).await, Some(renewed));
+    assert!(!renew(second).await.unwrap(), "it is another head by now");
+    let none = journal.renew(tree("new"), second, Epoch(77));
+    assert!(!none.await.unwrap());
 }
 
 async fn objects_are_told_of_to_their_tree_only(journal: &dyn Journal) {

@@ -6,8 +6,10 @@
 )]
 
 mod agent;
+mod bus;
 mod contract;
 mod fsck;
 mod gc;
 mod http;
+mod redis;
 mod socket;

@@ -23,8 +23,6 @@ use crate::service::facts::{Facts, Questions};
 use crate::service::record::{CommitWrite, HeadState, Held, NewRevision, Stored, Ticket};
 use crate::wire::{Epoch, Head, Seq};
 
-/// Epochs stay exact in JSON readers that know only doubles.
-const EPOCH_BITS: u32 = 53;
 /// How far before the base the chain of hints is read.
 const LOOK_BACK: u64 = 64;
 
@@ -318,7 +316,7 @@ impl<'a> Draft<'a> {
         let before = self.head.take();
         let epoch = match &before {
             Some(head) => head.head.epoch,
-            None => Epoch((push.entropy >> (u64::BITS - EPOCH_BITS)).max(1)),
+            None => Epoch::mint(push.entropy),
         };
         let bytes = push.revision.to_bytes();
         self.added

@@ -11,10 +11,9 @@ use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::record::{Loss, PackId};
 
 use super::read::View;
-use super::tables::{
-    KeyedRow, OWNED_ID_BYTES, ObjectRow, Tables, id_of, object_key, owner_range, rows_of,
-};
+use super::tables::{KeyedRow, OWNED_ID_BYTES, Tables, id_of, object_key, owner_range, rows_of};
 use super::{JournalError, store_error};
+use crate::journal::rows::ObjectRow;
 
 impl Tables<'_> {
     pub(super) fn lose(&mut self, name: &TenantName, losses: &[Loss]) -> Result<u64, JournalError> {

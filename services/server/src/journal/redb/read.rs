@@ -8,14 +8,15 @@ use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::Now;
 use fsync_core::service::facts::{Answers, CHAIN_REVISIONS, Questions};
 use fsync_core::service::record::{HeadState, Held, PackId, Place, Stored, UploadId};
-use fsync_core::wire::{Epoch, Head, Seq};
+use fsync_core::wire::{Head, Seq};
 
 use super::tables::{
-    COMPLETE, DOOMED, HEADS, INLINE, INLINE_BYTES, LINEAGE, LOST, META, OBJECTS, ObjectRow,
-    OwnedId, PACKS, REVISIONS, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS, id_of,
-    object_key, owner_of, read_revision, revision_key, upload_key, upload_range, uploaded_id,
+    COMPLETE, DOOMED, HEADS, INLINE, INLINE_BYTES, LINEAGE, LOST, META, OBJECTS, OwnedId, PACKS,
+    REVISIONS, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS, head_row, id_of,
+    object_key, owner_of, revision_key, upload_key, upload_range, uploaded_id,
 };
 use super::{JournalError, failed, store_error};
+use crate::journal::rows::{ObjectRow, read_revision};
 
 /// All tables of one read transaction.
 pub(super) struct View {
@@ -244,15 +245,21 @@ impl View {
         Ok(row.map(|r| r.value()))
     }
 
+    pub(super) fn head_of(&self, tree: &TreeKey) -> Result<Option<Head>, JournalError> {
+        match self.tree(tree)? {
+            Some((tree, _)) => self.bare_head(tree),
+            None => Ok(None),
+        }
+    }
+
+    fn bare_head(&self, tree: u32) -> Result<Option<Head>, JournalError> {
+        let row = self.heads.get(tree).map_err(store_error)?;
+        Ok(row.map(|row| head_row(row.value())))
+    }
+
     fn head(&self, tree: u32) -> Result<Option<HeadState>, JournalError> {
-        let Some(row) = self.heads.get(tree).map_err(store_error)? else {
+        let Some(head) = self.bare_head(tree)? else {
             return Ok(None);
-        };
-        let (epoch, seq, id) = row.value();
-        let head = Head {
-            epoch: Epoch(epoch),
-            seq: Seq(seq),
-            revision: RevisionId::from_bytes(*id),
         };
         let stored = self.at(tree, head.seq)?;
         let stored = stored.ok_or_else(|| failed("a head's revision is lost"))?;

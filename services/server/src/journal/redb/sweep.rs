@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ::redb::ReadableTable;
-use fsync_core::id::{ObjectId, RevisionId};
+use fsync_core::id::ObjectId;
 use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::Now;
 use fsync_core::service::record::{PackEntry, PackId};
-use fsync_core::wire::{Epoch, Head, Seq};
+use fsync_core::wire::Head;
 
 use super::super::{PackUse, Sweep};
 use super::tables::{
-    INLINE_BYTES, OWNED_ID_BYTES, ObjectRow, Tables, UPLOAD_ID_BYTES, id_of, object_key,
+    INLINE_BYTES, OWNED_ID_BYTES, Tables, UPLOAD_ID_BYTES, head_row, id_of, object_key,
     owner_range, rows_of, upload_range, uploaded_id,
 };
 use super::{JournalError, store_error};
+use crate::journal::rows::ObjectRow;
 
 /// Packs by number.
 type Uses = BTreeMap<PackId, PackUse>;
@@ -32,15 +33,8 @@ impl Tables<'_> {
         sweep: Sweep,
     ) -> Result<Option<u64>, JournalError> {
         let (tree, _) = self.tree(key)?;
-        let now = self.heads.get(tree).map_err(store_error)?.map(|row| {
-            let (epoch, seq, id) = row.value();
-            Head {
-                epoch: Epoch(epoch),
-                seq: Seq(seq),
-                revision: RevisionId::from_bytes(*id),
-            }
-        });
-        if now != head {
+        let now = self.heads.get(tree).map_err(store_error)?;
+        if now.map(|row| head_row(row.value())) != head {
             return Ok(None);
         }
         let (first, last) = owner_range(tree);

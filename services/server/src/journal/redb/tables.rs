@@ -21,13 +21,12 @@
 //! ```
 
 use ::redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
-use fsync_core::id::{ID_BYTES, ObjectId, ObjectKind, RevisionId};
+use fsync_core::id::{ID_BYTES, ObjectId, RevisionId};
 use fsync_core::label::{TenantName, TreeKey};
-use fsync_core::service::Now;
-use fsync_core::service::record::{PackId, PackPlace, Stored};
-use fsync_core::wire::Seq;
+use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::{JournalError, failed, store_error};
+use crate::journal::rows::ObjectRow;
 
 /// A tree's or tenant's number, then an id.
 pub(super) const OWNED_ID_BYTES: usize = 4 + ID_BYTES;
@@ -164,6 +163,15 @@ impl<'t> Tables<'t> {
     }
 }
 
+/// Reads a row of `heads`.
+pub(super) fn head_row((epoch, seq, id): (u64, u64, &[u8; ID_BYTES])) -> Head {
+    Head {
+        epoch: Epoch(epoch),
+        seq: Seq(seq),
+        revision: RevisionId::from_bytes(*id),
+    }
+}
+
 /// Joins an owner's number and an object's id into a key.
 pub(super) fn object_key(owner: u32, id: &ObjectId) -> [u8; OWNED_ID_BYTES] {
     owned(owner, id.as_bytes())
@@ -240,82 +248,4 @@ pub(super) fn uploaded_id(key: &[u8; UPLOAD_ID_BYTES]) -> ObjectId {
     let mut id = [0; ID_BYTES];
     id.copy_from_slice(&key[8..]);
     ObjectId::from_bytes(id)
-}
-
-/// A row of `objects`.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ObjectRow {
-    pub(super) kind: ObjectKind,
-    pub(super) bytes: u32,
-    pub(super) born: Now,
-    /// `None`: the body is in `inline`.
-    pub(super) pack: Option<(PackId, u32)>,
-}
-
-const BARE_ROW_BYTES: usize = 1 + 4 + 8;
-
-impl ObjectRow {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let mut row = Vec::with_capacity(BARE_ROW_BYTES + 20);
-        row.push(self.kind as u8);
-        row.extend_from_slice(&self.bytes.to_le_bytes());
-        row.extend_from_slice(&self.born.0.to_le_bytes());
-        if let Some((pack, offset)) = self.pack {
-            row.extend_from_slice(&pack.0.to_le_bytes());
-            row.extend_from_slice(&offset.to_le_bytes());
-        }
-        row
-    }
-
-    pub(super) fn decode(row: &[u8]) -> Result<Self, JournalError> {
-        let damaged = || failed("a row of the object index is damaged");
-        let (bare, pack) = row
-            .split_first_chunk::<BARE_ROW_BYTES>()
-            .ok_or_else(damaged)?;
-        let [kind, b0, b1, b2, b3, born @ ..] = bare;
-        let pack = match pack.split_first_chunk::<16>() {
-            None => None,
-            Some((pack, offset)) => {
-                let offset = offset.try_into().map_err(|_e| damaged())?;
-                let pack = PackId(u128::from_le_bytes(*pack));
-                Some((pack, u32::from_le_bytes(offset)))
-            }
-        };
-        Ok(Self {
-            kind: ObjectKind::from_code(*kind).ok_or_else(damaged)?,
-            bytes: u32::from_le_bytes([*b0, *b1, *b2, *b3]),
-            born: Now(u64::from_le_bytes(*born)),
-            pack,
-        })
-    }
-
-    pub(super) fn place(&self) -> Option<PackPlace> {
-        self.pack.map(|(pack, offset)| PackPlace {
-            pack,
-            offset,
-            bytes: self.bytes,
-        })
-    }
-}
-
-const REVISION_ROW_HEAD_BYTES: usize = ID_BYTES + 8;
-
-/// Encodes a row of `revisions`.
-pub(super) fn revision_row(id: &RevisionId, committed: Now, bytes: &[u8]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(REVISION_ROW_HEAD_BYTES + bytes.len());
-    row.extend_from_slice(id.as_bytes());
-    row.extend_from_slice(&committed.0.to_be_bytes());
-    row.extend_from_slice(bytes);
-    row
-}
-
-/// Decodes a row of `revisions`.
-pub(super) fn read_revision(seq: Seq, row: &[u8]) -> Result<Stored, JournalError> {
-    let damaged = |reason: String| failed(&format!("revision {} is damaged: {reason}", seq.0));
-    let short = || damaged("it is too short".to_owned());
-    let (id, rest) = row.split_first_chunk::<ID_BYTES>().ok_or_else(short)?;
-    let (committed, bytes) = rest.split_first_chunk::<8>().ok_or_else(short)?;
-    let committed = Now(u64::from_be_bytes(*committed));
-    Stored::decode(seq, RevisionId::from_bytes(*id), bytes, committed)
-        .map_err(|e| damaged(e.to_string()))
 }

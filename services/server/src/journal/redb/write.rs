@@ -8,13 +8,15 @@ use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::Now;
 use fsync_core::service::commit::Committed;
 use fsync_core::service::record::{CommitWrite, PackEntry, PackId, Payload, UploadId};
+use fsync_core::wire::{Epoch, Head};
 
 use super::super::Lease;
 use super::tables::{
-    INLINE_BYTES, ObjectRow, Tables, UPLOAD_ID_BYTES, object_key, revision_key, revision_row,
-    upload_key, upload_range,
+    INLINE_BYTES, Tables, UPLOAD_ID_BYTES, head_row, object_key, revision_key, upload_key,
+    upload_range,
 };
 use super::{JournalError, store_error};
+use crate::journal::rows::{ObjectRow, revision_row};
 
 impl Tables<'_> {
     pub(super) fn commit(
@@ -59,6 +61,22 @@ impl Tables<'_> {
         let row = (head.epoch.0, head.seq.0, head.revision.as_bytes());
         self.heads.insert(tree, row).map_err(store_error)?;
         Ok(Committed::Done)
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        key: &TreeKey,
+        head: Head,
+        epoch: Epoch,
+    ) -> Result<bool, JournalError> {
+        let (tree, _) = self.tree(key)?;
+        let now = self.heads.get(tree).map_err(store_error)?;
+        if now.map(|row| head_row(row.value())) != Some(head) {
+            return Ok(false);
+        }
+        let row = (epoch.0, head.seq.0, head.revision.as_bytes());
+        self.heads.insert(tree, row).map_err(store_error)?;
+        Ok(true)
     }
 
     pub(super) fn open_upload(
