@@ -7,6 +7,7 @@ mod demo;
 mod in_step;
 mod long;
 mod lost;
+mod replicas;
 mod restarts;
 mod small_disk;
 mod verbs;
