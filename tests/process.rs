@@ -36,7 +36,7 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         .find(|path| path.is_file());
     path.with_context(|| {
         format!(
-            "{name} is not built beside {}: run `cargo build --release --bins`",
+            "{name} is not built beside {}: run `cargo build --release --bins`; tests/README.md says how programs with fault points are built",
             this.display()
         )
     })

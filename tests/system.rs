@@ -17,6 +17,10 @@ use crate::wait::{PATIENCE, until};
 
 const SERVER: &str = "fsync-server";
 const AGENT: &str = "fsync-agent";
+/// The server with fault points.
+pub const FAULTY_SERVER: &str = "fsync-server-faulty";
+/// The agent with fault points.
+pub const FAULTY_AGENT: &str = "fsync-agent-faulty";
 /// The tree that agents sync unless told otherwise.
 pub const TREE: &str = "docs";
 
@@ -24,6 +28,8 @@ pub const TREE: &str = "docs";
 #[derive(Debug)]
 pub struct System {
     dir: TempDir,
+    server: &'static str,
+    agent: &'static str,
 }
 
 impl System {
@@ -36,7 +42,23 @@ impl System {
         for name in ["data", "logs"] {
             fs::create_dir(dir.path().join(name))?;
         }
-        Ok(Self { dir })
+        Ok(Self {
+            dir,
+            server: SERVER,
+            agent: AGENT,
+        })
+    }
+
+    /// As [`System::new`], of programs with fault points.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn faulty() -> Result<Self> {
+        Ok(Self {
+            server: FAULTY_SERVER,
+            agent: FAULTY_AGENT,
+            ..Self::new()?
+        })
     }
 
     /// Returns a path inside the directory.
@@ -67,12 +89,25 @@ impl System {
     /// # Errors
     /// If it does not come up.
     pub fn server_on(&self, listen: &str, flags: &[&str]) -> Result<Server> {
+        let mut process = self.launch_server(listen, flags, &[])?;
+        let url = process.line_after("listening on ", PATIENCE)?;
+        Ok(Server { process, url })
+    }
+
+    /// As [`System::server_on`], in an environment and without waiting for it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch_server(
+        &self,
+        listen: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Process> {
         let mut args: Vec<OsString> = vec!["--listen".into(), listen.into(), "--data-dir".into()];
         args.push(self.path("data").into());
         args.extend(flags.iter().map(OsString::from));
-        let mut process = Process::start(SERVER, args, &self.path("logs"))?;
-        let url = process.line_after("listening on ", PATIENCE)?;
-        Ok(Server { process, url })
+        Process::start_with(self.server, args, &self.path("logs"), environment)
     }
 
     /// Starts an agent that keeps a folder in step until it is stopped; the folder's name is the
@@ -91,9 +126,23 @@ impl System {
     /// # Errors
     /// If it cannot be started.
     pub fn agent_with(&self, folder: &str, url: &str, flags: &[&str]) -> Result<Agent> {
+        self.launch_agent(folder, url, flags, &[])
+    }
+
+    /// As [`System::agent_with`], in an environment.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch_agent(
+        &self,
+        folder: &str,
+        url: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Agent> {
         let root = self.folder(folder)?;
         let args = self.sync_args(folder, url, flags);
-        let process = Process::start(AGENT, args, &self.path("logs"))?;
+        let process = Process::start_with(self.agent, args, &self.path("logs"), environment)?;
         Ok(Agent { process, root })
     }
 
@@ -141,7 +190,7 @@ impl System {
         self.folder(folder)?;
         let mut args = self.sync_args(folder, url, flags);
         args.push("--once".into());
-        run(AGENT, args)
+        run(self.agent, args)
     }
 
     fn sync_args(&self, folder: &str, url: &str, flags: &[&str]) -> Vec<OsString> {

@@ -35,6 +35,7 @@ use fsync_core::nodes::NodesError;
 use fsync_core::path::RelPath;
 use fsync_core::plan::Step;
 use fsync_core::tree;
+use fsync_runtime::fault::{self, Point};
 
 use crate::edits::Edits;
 use crate::files::{Files, FilesError, StageKey, TrashSlot};
@@ -210,7 +211,7 @@ impl<'a> Applier<'a> {
         let first = self.take_keys(after);
         let files = self.files;
         let keys: Vec<StageKey> = staged.iter().filter_map(|s| s.key().cloned()).collect();
-        let sync = || files.sync_staged(&keys);
+        let sync = || fault::around(Point::StageSync, || files.sync_staged(&keys));
         let stage = || stager.stage(first, after);
         if files.threads() == 1 {
             if !keys.is_empty() {
@@ -234,9 +235,11 @@ impl<'a> Applier<'a> {
     /// Makes the intents of the first batch durable.
     fn intend(&mut self, steps: &[Step]) -> Result<(), ApplyError> {
         let state = self.state;
-        state.update::<_, ApplyError>(Durability::Durable, |tx| {
-            let mut edits = Edits::new(state, tx.roots()?);
-            self.write_intents(tx, &mut edits, steps)
+        fault::around(Point::Intents, || {
+            state.update::<_, ApplyError>(Durability::Durable, |tx| {
+                let mut edits = Edits::new(state, tx.roots()?);
+                self.write_intents(tx, &mut edits, steps)
+            })
         })
     }
 
@@ -253,7 +256,7 @@ impl<'a> Applier<'a> {
             true => Durability::Lazy,
             false => Durability::Durable,
         };
-        state.update::<_, ApplyError>(durability, |tx| {
+        let done = state.update::<_, ApplyError>(durability, |tx| {
             let mut edits = Edits::new(state, tx.roots()?);
             self.settle(tx)?;
             for (step, staged) in steps.iter().zip(staged) {
@@ -266,8 +269,12 @@ impl<'a> Applier<'a> {
                 applied.results.push(result);
             }
             self.write_intents(tx, &mut edits, next)?;
-            edits.write(tx)
-        })
+            let written = edits.write(tx);
+            fault::before(Point::Rows);
+            written
+        });
+        fault::after(Point::Rows);
+        done
     }
 
     /// The path cannot be as the target has it: both trees carry the target's entry, the exception

@@ -27,6 +27,7 @@ use fsync_core::label::AgentName;
 use fsync_core::nodes::{NewNodes, NodesError};
 use fsync_core::revision::{MoveHint, Timestamp};
 use fsync_core::tree;
+use fsync_runtime::fault::{self, Point};
 
 use crate::apply::ApplyError;
 use crate::files::Files;
@@ -190,7 +191,7 @@ impl Folder {
     /// [`FolderError::State`].
     pub fn settle(&mut self) -> Result<(), FolderError> {
         if !std::mem::replace(&mut self.is_durable, true) {
-            self.parts.state.make_durable()?;
+            fault::around(Point::Settle, || self.parts.state.make_durable())?;
         }
         Ok(())
     }

@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::path::MARKER_DIR;
+use fsync_runtime::fault::{self, Point};
 use serde::{Deserialize, Serialize};
 
 use crate::client::ServerUrl;
@@ -381,7 +382,8 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), MarkerError> {
         std::io::Write::write_all(&mut file, &bytes)?;
         file.sync_all()
     });
-    written.and_then(|()| fs::rename(&new, path)).map_err(io)
+    let replace = || written.and_then(|()| fs::rename(&new, path));
+    fault::around(Point::Marker, replace).map_err(io)
 }
 
 /// Makes a directory that only its owner can enter.

@@ -1,5 +1,5 @@
 //! What every fsync process needs whatever it does: orderly ends, logs, the TLS provider, shared
-//! flags.
+//! flags, and the crash tests' fault points.
 //!
 //! Guarantees: tasks start in [`shutdown`] only, so that every process can end all of them; logs go
 //! to stderr only, so that stdout stays the contract of each binary.
@@ -9,6 +9,7 @@
 
 pub mod args;
 pub mod crypto;
+pub mod fault;
 pub mod shutdown;
 pub mod telemetry;
 

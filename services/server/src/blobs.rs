@@ -20,6 +20,7 @@ use fsync_core::label::TenantName;
 use fsync_core::pack::{Object, PackWriter};
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::{PackEntry, PackId, PackPlace};
+use fsync_runtime::fault::{self, Point};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
@@ -130,7 +131,9 @@ impl Blobs {
         let id = PackId(clock::random_u128());
         let path = path_of(tenant, id);
         let payload = PutPayload::from_iter(pack.into_iter().chain([Bytes::from(footer(entries))]));
+        fault::before(Point::BlobPut);
         let stored = self.0.put(&path, payload).await;
+        fault::after(Point::BlobPut);
         stored.map_err(|source| store_error(path.as_ref(), source))?;
         Ok(id)
     }

@@ -21,6 +21,7 @@ use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::{CommitWrite, Payload, Ticket, UploadId};
 use fsync_core::wire::{CommitAnswer, RefEvent};
 use fsync_runtime::Shutdown;
+use fsync_runtime::fault::{self, Point};
 use tokio::sync::{Notify, oneshot};
 use tracing::{debug, warn};
 
@@ -189,11 +190,11 @@ async fn drive(inner: Arc<Inner>, tree: Arc<Tree>) {
             },
             Effect::Commit(write) => inner.write(&tree, write).await,
             Effect::Reply(ticket, result) => {
-                tree.reply(ticket, result);
+                fault::around(Point::Answer, || tree.reply(ticket, result));
                 continue;
             }
             Effect::Publish(advert) => {
-                inner.publish(&tree.key, advert);
+                fault::around(Point::Multicast, || inner.publish(&tree.key, advert));
                 continue;
             }
         };

@@ -16,6 +16,7 @@ use fsync_core::filelist;
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::limits::CHUNK_MAX_BYTES;
 use fsync_core::node::{FileEntry, Run};
+use fsync_runtime::fault::{self, Point};
 
 use super::ApplyError;
 use crate::files::{Files, FilesError, Meta, Opened, Place, Problem, StageKey};
@@ -267,8 +268,10 @@ impl<'a> Assembly<'a> {
         let mut written = 0;
         for run in places {
             if !self.done[*run] && self.runs[*run].bytes() == bytes.len() as u64 {
-                self.files
-                    .stage_write(&self.key, self.offsets[*run], bytes)?;
+                let offset = self.offsets[*run];
+                fault::around(Point::LargeWrite, || {
+                    self.files.stage_write(&self.key, offset, bytes)
+                })?;
                 self.done[*run] = true;
                 written += bytes.len() as u64;
             }
@@ -340,9 +343,11 @@ impl<'a> Assembly<'a> {
             record.push(bits.fold(0, |byte, (bit, done)| byte | u8::from(*done) << bit));
         }
         let key = self.key.as_str();
-        self.state.update(Durability::Durable, |tx| {
-            tx.set_resume(key, Some(&record))?;
-            Ok(())
+        fault::around(Point::LargeNote, || {
+            self.state.update(Durability::Durable, |tx| {
+                tx.set_resume(key, Some(&record))?;
+                Ok(())
+            })
         })
     }
 }

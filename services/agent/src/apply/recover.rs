@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use fsync_core::id::ObjectId;
 use fsync_core::node::Entry;
 use fsync_core::path::{Name, RelPath};
+use fsync_runtime::fault::{self, Point};
 
 use super::ApplyError;
 use crate::edits::Edits;
@@ -48,15 +49,19 @@ pub fn recover(files: &dyn Files, state: &State) -> Result<Recovered, ApplyError
     let intents = state.snapshot()?.intents()?;
     let mut recovered = Recovered::default();
     clean_stage(files, state, &intents, &mut recovered)?;
-    state.update::<_, ApplyError>(Durability::Durable, |tx| {
+    let settled = state.update::<_, ApplyError>(Durability::Durable, |tx| {
         let mut edits = Edits::new(state, tx.roots()?);
         for (path, intent) in &intents {
             let found = look(files, path)?;
             settle(tx, &mut edits, (path, intent), &found, &mut recovered)?;
             tx.set_intent(path, None)?;
         }
-        edits.write(tx)
-    })?;
+        let written = edits.write(tx);
+        fault::before(Point::Recover);
+        written
+    });
+    fault::after(Point::Recover);
+    settled?;
     Ok(recovered)
 }
 
@@ -252,11 +257,8 @@ fn rescue(
     };
     let name = Name::new(format!("recovered-{}", key.as_str()).into_bytes());
     let path = name.map_or_else(|_| RelPath::root(), |name| RelPath::root().join(&name));
-    files.rename(
-        Place::Stage(key),
-        Place::Trash(slot, &path),
-        Rename::NoReplace,
-    )?;
+    let (from, to) = (Place::Stage(key), Place::Trash(slot, &path));
+    fault::around(Point::Rescue, || files.rename(from, to, Rename::NoReplace))?;
     state.update(Durability::Lazy, |tx| {
         tx.set_trashed(slot, &path, Some(trashed))
     })?;

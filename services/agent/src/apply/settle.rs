@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fsync_core::path::{Name, RelPath};
+use fsync_runtime::fault::{self, Point};
 
 use super::{Applier, ApplyError, Open};
 use crate::files::Stat;
@@ -80,14 +81,16 @@ impl Applier<'_> {
         let applied = std::mem::take(&mut self.open.applied);
         let dirs: BTreeSet<RelPath> = applied.iter().filter_map(RelPath::parent).collect();
         let dirs: Vec<RelPath> = dirs.into_iter().collect();
-        self.files.sync_dirs(&dirs)?;
+        fault::around(Point::DirsSync, || self.files.sync_dirs(&dirs))?;
         let state = self.state;
-        state.update(Durability::Durable, |tx| {
-            self.settle(tx)?;
-            for path in &applied {
-                tx.set_intent(path, None)?;
-            }
-            Ok(())
+        fault::around(Point::IntentsEnd, || {
+            state.update(Durability::Durable, |tx| {
+                self.settle(tx)?;
+                for path in &applied {
+                    tx.set_intent(path, None)?;
+                }
+                Ok(())
+            })
         })
     }
 }

@@ -11,6 +11,7 @@ use fsync_core::nodes::{Nodes, NodesError};
 use fsync_core::path::RelPath;
 use fsync_core::plan::{self, Step};
 use fsync_core::revision::MoveHint;
+use fsync_runtime::fault::{self, Point};
 
 use super::{Applier, ApplyError, Contents, StepResult};
 use crate::apply::large;
@@ -221,7 +222,7 @@ impl<'a> Stager<'a> {
         let Some(bytes) = at_hand.or_else(|| local().map(Cow::Owned)) else {
             return Ok(Staged::Failed(StepResult::Unfetched));
         };
-        let stat = self.files.stage(&key, &bytes, meta)?;
+        let stat = fault::around(Point::Stage, || self.files.stage(&key, &bytes, meta))?;
         Ok(Staged::At(key, Some(stat)))
     }
 

@@ -28,6 +28,7 @@ use fsync_core::exception::Exception;
 use fsync_core::node::{Entry, FileEntry, Mtime};
 use fsync_core::path::{Name, RelPath};
 use fsync_core::plan::Step;
+use fsync_runtime::fault::{self, Point};
 
 use super::stage::Staged;
 use super::{Applier, ApplyError, StepResult};
@@ -157,7 +158,9 @@ impl Applier<'_> {
             return Ok(StepResult::Unfetched);
         };
         let (from, to) = (Place::Stage(key), Place::Tree(path));
-        attempt!(self.files.rename(from, to, Rename::NoReplace));
+        attempt!(fault::around(Point::Create, || {
+            self.files.rename(from, to, Rename::NoReplace)
+        }));
         self.placed(batch, (path, &spot), &staged, now)?;
         self.drop_assembly(batch.0, key)?;
         Ok(StepResult::Done)
@@ -191,7 +194,10 @@ impl Applier<'_> {
             self.files
                 .rename(Place::Stage(key), stage, Rename::NoReplace)
         );
-        if let Err(error) = self.files.rename(stage, tree, Rename::Exchange) {
+        let exchanged = fault::around(Point::Exchange, || {
+            self.files.rename(stage, tree, Rename::Exchange)
+        });
+        if let Err(error) = exchanged {
             self.files
                 .rename(stage, Place::Stage(key), Rename::NoReplace)?;
             return Ok(failed(error));
@@ -309,7 +315,10 @@ impl Applier<'_> {
         let mut tries = 0;
         loop {
             let to = Place::Trash(self.slot, path);
-            match self.files.rename(at, to, Rename::NoReplace) {
+            let moved = fault::around(Point::Trash, || {
+                self.files.rename(at, to, Rename::NoReplace)
+            });
+            match moved {
                 Ok(()) => return Ok(self.slot),
                 // The name is taken, or a file stands where a directory must: take a fresh slot.
                 Err(error)
@@ -344,7 +353,9 @@ impl Applier<'_> {
             like: Some(before.mode),
             ..meta
         };
-        attempt!(self.files.set_meta(Place::Tree(path), &meta));
+        attempt!(fault::around(Point::Meta, || {
+            self.files.set_meta(Place::Tree(path), &meta)
+        }));
         let stat = attempt!(self.files.stat(Place::Tree(path)));
         let is_ours = |stat: &Stat| row.stamp.is_inode(stat) && stat.size == row.stamp.size;
         let row = Row {

@@ -3,6 +3,7 @@
 use fsync_core::id::{ID_BYTES, ObjectId, RevisionId};
 use fsync_core::revision::{MoveHint, Revision};
 use fsync_core::wire::Head;
+use fsync_runtime::fault::{self, Point};
 
 use super::{FetchAnswer, Folder, FolderEffect, FolderError, NetFailure, Notice};
 use crate::state::{Durability, State};
@@ -109,11 +110,13 @@ impl Folder {
 
     /// Keeps nodes in the state and small chunks in memory, for the apply that follows.
     fn keep(&mut self, objects: Vec<fsync_core::pack::Object>) -> Result<(), FolderError> {
-        self.parts.state.update(Durability::Lazy, |tx| {
-            objects
-                .iter()
-                .filter(|object| object.kind.is_node())
-                .try_for_each(|object| tx.put_node(object.kind, &object.id, &object.bytes))
+        fault::around(Point::KeepNodes, || {
+            self.parts.state.update(Durability::Lazy, |tx| {
+                objects
+                    .iter()
+                    .filter(|object| object.kind.is_node())
+                    .try_for_each(|object| tx.put_node(object.kind, &object.id, &object.bytes))
+            })
         })?;
         self.pull.keep_chunks(objects);
         Ok(())

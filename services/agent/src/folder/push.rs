@@ -20,6 +20,7 @@ use fsync_core::path::RelPath;
 use fsync_core::revision::Revision;
 use fsync_core::tree::{self, Edits};
 use fsync_core::wire::{CommitAnswer, CommitOutcome, Head};
+use fsync_runtime::fault::{self, Point};
 use serde::{Deserialize, Serialize};
 
 use super::compare::Ready;
@@ -101,9 +102,10 @@ impl Folder {
         self.push = Pushing::default();
         let record =
             serde_json::to_vec(&pending).or(Err(FolderError::Damaged("unsent revision")))?;
-        self.parts
-            .state
-            .update(Durability::Lazy, |tx| tx.set_value(RECORD, Some(&record)))?;
+        fault::around(Point::PushRecord, || {
+            let state = &self.parts.state;
+            state.update(Durability::Lazy, |tx| tx.set_value(RECORD, Some(&record)))
+        })?;
         self.is_durable = false;
         self.send(&pending, false, out)
     }
@@ -299,13 +301,15 @@ impl Folder {
         };
         let state = &self.parts.state;
         let roots = state.snapshot()?.roots()?;
-        state.update(Durability::Lazy, |tx| {
-            tx.set_base(Some(&base))?;
-            tx.set_roots(&Roots {
-                synced: pending.synced_after,
-                ..roots
-            })?;
-            tx.set_value(RECORD, None)
+        fault::around(Point::Base, || {
+            state.update(Durability::Lazy, |tx| {
+                tx.set_base(Some(&base))?;
+                tx.set_roots(&Roots {
+                    synced: pending.synced_after,
+                    ..roots
+                })?;
+                tx.set_value(RECORD, None)
+            })
         })?;
         self.is_durable = false;
         self.push = Pushing::default();

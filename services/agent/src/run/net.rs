@@ -13,6 +13,7 @@ use fsync_core::label::AgentName;
 use fsync_core::pack::{Object, PackWriter};
 use fsync_core::wire::CommitAnswer;
 use fsync_runtime::Shutdown;
+use fsync_runtime::fault::{self, Point};
 use tokio::sync::mpsc::Sender;
 
 use super::Event;
@@ -129,7 +130,9 @@ impl Net {
             pack.push(object.kind, &object.id, &object.bytes);
         }
         pack.push_revision(&request.id, &request.revision);
+        fault::before(Point::PushSend);
         let answer = self.http.commit(pack.finish().into(), upload).await;
+        fault::after(Point::PushSend);
         answer.map_err(|error| failure_of(&error))
     }
 

@@ -14,6 +14,7 @@ use fsync_core::exception::Exception;
 use fsync_core::node::Entry;
 use fsync_core::path::{Name, RelPath};
 use fsync_core::revision::MoveHint;
+use fsync_runtime::fault::{self, Point};
 
 use super::ScanError;
 use super::workers::{Batch, Change};
@@ -99,7 +100,7 @@ impl<'a> Recorder<'a> {
         more: &Receiver<Result<Batch, ScanError>>,
     ) -> Result<(), ScanError> {
         let state = self.state;
-        state.update(Durability::Lazy, |tx| {
+        let recorded = state.update(Durability::Lazy, |tx| {
             let mut edits = Edits::new(state, tx.roots()?);
             let mut changes = 0;
             let mut next = Some(first);
@@ -113,8 +114,12 @@ impl<'a> Recorder<'a> {
                     next = Some(batch?);
                 }
             }
-            edits.write(tx)
-        })
+            let written = edits.write(tx);
+            fault::before(Point::ScanRecord);
+            written
+        });
+        fault::after(Point::ScanRecord);
+        recorded
     }
 
     fn batch(

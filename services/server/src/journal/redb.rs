@@ -23,6 +23,7 @@ use fsync_core::service::record::{
 };
 use fsync_core::wire::{Epoch, Head, Seq};
 use fsync_runtime::Shutdown;
+use fsync_runtime::fault::{self, Point};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, Journal, JournalError, Lease, PackUse, Sweep};
@@ -179,7 +180,7 @@ fn write_group(
         }
     }
     outcome?;
-    transaction.commit().map_err(store_error)
+    fault::around(Point::JournalCommit, || transaction.commit()).map_err(store_error)
 }
 
 fn create_tables(database: &Database) -> Result<(), JournalError> {

@@ -3,6 +3,7 @@
 use fsync_core::exception::Exception;
 use fsync_core::node::Entry;
 use fsync_core::path::RelPath;
+use fsync_runtime::fault::{self, Point};
 
 use super::{Batch, Outcome, Spot, failed};
 use crate::apply::{Applier, ApplyError, StepResult};
@@ -22,10 +23,10 @@ impl Applier<'_> {
             _ => expect!(self.check(batch.0, from, was)),
         };
         let target = expect!(Self::spot(batch.0, to));
-        attempt!(
-            self.files
-                .rename(Place::Tree(from), Place::Tree(to), Rename::NoReplace)
-        );
+        let (old, new) = (Place::Tree(from), Place::Tree(to));
+        attempt!(fault::around(Point::Move, || {
+            self.files.rename(old, new, Rename::NoReplace)
+        }));
         let stat = self.files.stat(Place::Tree(to))?;
         let stamp = match stat {
             Some(stat) if row.is_as_put(&stat) || row.dir().is_some() => Stamp::from(&stat),
@@ -66,7 +67,8 @@ impl Applier<'_> {
         batch: &mut Batch<'_, '_, '_>,
         path: &RelPath,
     ) -> Result<StepResult, ApplyError> {
-        let result = match self.files.remove_dir(Place::Tree(path)) {
+        let at = Place::Tree(path);
+        let result = match fault::around(Point::RemoveDir, || self.files.remove_dir(at)) {
             Ok(()) => StepResult::Done,
             Err(error) if error.is(Problem::NotFound) => {
                 // Gone already: both sides removed it.
@@ -101,7 +103,7 @@ impl Applier<'_> {
         path: &RelPath,
     ) -> Result<StepResult, ApplyError> {
         let spot = expect!(Self::spot(batch.0, path));
-        match self.files.make_dir(Place::Tree(path)) {
+        match fault::around(Point::MakeDir, || self.files.make_dir(Place::Tree(path))) {
             Err(error) if !error.is(Problem::Exists) => return Ok(failed(error)),
             _ => {}
         }

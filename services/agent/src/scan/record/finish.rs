@@ -4,6 +4,7 @@ use fsync_core::exception::Exception;
 use fsync_core::node::Entry;
 use fsync_core::path::RelPath;
 use fsync_core::revision::MoveHint;
+use fsync_runtime::fault::{self, Point};
 
 use super::{LIMBO, Recorder, limbo_name};
 use crate::edits::Edits;
@@ -23,7 +24,7 @@ impl Recorder<'_> {
         let limbo: Vec<DirNo> = self.limbo.keys().copied().collect();
         let stale = self.stale_exceptions(looked)?;
         if !limbo.is_empty() || !stale.is_empty() || !self.gone_dirs.is_empty() {
-            state.update::<_, ScanError>(Durability::Lazy, |tx| {
+            let forgotten = state.update::<_, ScanError>(Durability::Lazy, |tx| {
                 let mut edits = Edits::new(state, tx.roots()?);
                 for no in limbo {
                     self.deletes += tx.remove_row(LIMBO, &limbo_name(no)?)?;
@@ -35,8 +36,12 @@ impl Recorder<'_> {
                     self.ended.push(path);
                 }
                 restore_excepted(tx, &mut edits, &self.gone_dirs)?;
-                edits.write(tx)
-            })?;
+                let written = edits.write(tx);
+                fault::before(Point::ScanEnd);
+                written
+            });
+            fault::after(Point::ScanEnd);
+            forgotten?;
         }
         let roots = state.snapshot()?.roots()?;
         self.find_renames();
