@@ -5,7 +5,7 @@
 //! so that it is applied again; anything else is the user's and left to the scan. No user's inode
 //! in the stage is removed.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use fsync_core::id::ObjectId;
 use fsync_core::node::Entry;
@@ -49,6 +49,12 @@ pub fn recover(files: &dyn Files, state: &State) -> Result<Recovered, ApplyError
     let intents = state.snapshot()?.intents()?;
     let mut recovered = Recovered::default();
     clean_stage(files, state, &intents, &mut recovered)?;
+    // What the process that ended had put in place is seen, but it may not be durable: a power loss
+    // after the intents are gone would make the old version look like a user's edit.
+    let dirs: BTreeSet<RelPath> = intents.iter().filter_map(|(p, _)| p.parent()).collect();
+    if !dirs.is_empty() {
+        files.sync_dirs(&dirs.into_iter().collect::<Vec<_>>())?;
+    }
     let settled = state.update::<_, ApplyError>(Durability::Durable, |tx| {
         let mut edits = Edits::new(state, tx.roots()?);
         for (path, intent) in &intents {
