@@ -27,5 +27,6 @@ pub mod net;
 pub mod rng;
 pub mod run;
 pub mod server;
+pub mod tape;
 pub mod volume;
 pub mod world;

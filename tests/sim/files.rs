@@ -166,15 +166,16 @@ impl Files for SimFiles {
     }
 
     fn sync_staged(&self, keys: &[StageKey]) -> Result<()> {
-        let volume = self.enter("make durable", &".fsync/stage")?;
-        keys.iter().try_for_each(|key| {
-            let at = Place::Stage(key);
-            volume.existing("open", at).map(|_| ())
-        })
+        let mut volume = self.enter("make durable", &".fsync/stage")?;
+        let open = |key: &StageKey| volume.existing("open", Place::Stage(key));
+        let files: Vec<Ino> = keys.iter().map(open).collect::<Result<_>>()?;
+        volume.sync_files(&files);
+        Ok(())
     }
 
-    fn sync_dirs(&self, _dirs: &[RelPath]) -> Result<()> {
-        self.enter("make durable", &"the folder").map(|_| ())
+    fn sync_dirs(&self, dirs: &[RelPath]) -> Result<()> {
+        self.enter("make durable", &"the folder")?.sync_dirs(dirs);
+        Ok(())
     }
 
     fn rename(&self, from: Place<'_>, to: Place<'_>, how: Rename) -> Result<()> {

@@ -17,7 +17,7 @@ const DEVICE: u64 = 7;
 pub type Ino = u64;
 
 /// The bytes of a file; pages that were never written are holes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Bytes {
     size: u64,
     pages: BTreeMap<u64, Vec<u8>>,
@@ -78,6 +78,18 @@ impl Bytes {
         Some(page.max(offset))
     }
 
+    /// Returns what is there if only some pages of a new content were written over this one.
+    pub fn mixed(&self, new: &Self, mut is_new: impl FnMut() -> bool) -> Self {
+        let mut mixed = self.clone();
+        mixed.resize(new.size);
+        for (at, page) in &new.pages {
+            if is_new() {
+                mixed.pages.insert(*at, page.clone());
+            }
+        }
+        mixed
+    }
+
     /// Returns all bytes.
     pub fn to_vec(&self) -> Vec<u8> {
         let mut bytes = vec![0; usize::try_from(self.size).unwrap_or(0)];
@@ -117,7 +129,8 @@ pub struct Inode {
     pub mtime: i64,
     /// When anything of it changed.
     pub ctime: i64,
-    btime: i64,
+    /// When it was made.
+    pub btime: i64,
     names: u64,
     opens: u64,
 }
@@ -128,9 +141,63 @@ pub struct Inodes {
     table: BTreeMap<Ino, Inode>,
     free: BTreeSet<Ino>,
     next: Ino,
+    /// What was changed since somebody asked; `None` while nobody does.
+    touched: Option<BTreeSet<Ino>>,
 }
 
 impl Inodes {
+    /// Remembers from now on what is changed.
+    pub fn record(&mut self) {
+        self.touched = Some(BTreeSet::new());
+    }
+
+    /// Returns the inodes that were changed since the last time.
+    pub fn take_touched(&mut self) -> BTreeSet<Ino> {
+        self.touched
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    fn touch(&mut self, ino: Ino) {
+        if let Some(touched) = &mut self.touched {
+            touched.insert(ino);
+        }
+    }
+
+    /// Returns all inodes by number.
+    pub fn table(&self) -> &BTreeMap<Ino, Inode> {
+        &self.table
+    }
+
+    /// Becomes what a power loss left; what has no name any more goes, as a file system's check
+    /// does it.
+    pub fn restore(&mut self, mut table: BTreeMap<Ino, Inode>) {
+        let top = self.table.keys().next().copied();
+        loop {
+            let dirs = table.values().filter_map(|inode| match &inode.body {
+                Body::Dir(entries) => Some(entries),
+                _ => None,
+            });
+            let mut names: BTreeMap<Ino, u64> = BTreeMap::new();
+            for ino in dirs.flat_map(BTreeMap::values) {
+                *names.entry(*ino).or_default() += 1;
+            }
+            let count = table.len();
+            table.retain(|ino, inode| {
+                (inode.names, inode.opens) = (names.get(ino).copied().unwrap_or(0), 0);
+                inode.names > 0 || Some(*ino) == top
+            });
+            if table.len() == count {
+                break;
+            }
+        }
+        self.free = (1..=self.next).map(|n| n + 10).collect();
+        self.free.retain(|ino| !table.contains_key(ino));
+        self.table = table;
+        self.take_touched();
+    }
+
     /// Makes an inode that has no name yet; the caller links it.
     pub fn make(&mut self, body: Body, now: i64) -> Ino {
         let ino = self.free.pop_first().unwrap_or_else(|| {
@@ -152,6 +219,7 @@ impl Inodes {
             opens: 0,
         };
         self.table.insert(ino, inode);
+        self.touch(ino);
         ino
     }
 
@@ -168,6 +236,7 @@ impl Inodes {
     /// # Panics
     /// If it does not exist.
     pub fn get_mut(&mut self, ino: Ino) -> &mut Inode {
+        self.touch(ino);
         self.table
             .get_mut(&ino)
             .expect("a name or handle points to an inode that exists")
@@ -217,6 +286,7 @@ impl Inodes {
         if self.table.get(&ino).is_some_and(is_dead) {
             self.table.remove(&ino);
             self.free.insert(ino);
+            self.touch(ino);
         }
     }
 

@@ -10,10 +10,11 @@ use fsync_core::label::AgentName;
 use fsync_core::revision::Timestamp;
 use fsync_core::service::subscribe::SocketNo;
 
-use super::backend::Platter;
+use super::backend::{Meter, Platter};
 use super::files::SimFiles;
 use super::hand::{Hand, Story};
 use super::rng::Rng;
+use super::tape::Tape;
 use super::volume::{Clock, Volume};
 
 /// Virtual 1970 to virtual start, in ms.
@@ -40,6 +41,8 @@ pub struct Machine {
     pub wake: u64,
     /// Whether a look at what the watcher saw is due already.
     pub is_watch_due: bool,
+    /// Its agent's state was opened once: from then on it must never be found damaged.
+    had_state: bool,
     skew_ms: i64,
 }
 
@@ -70,8 +73,17 @@ impl Machine {
             next_subscribe: 1,
             wake: 0,
             is_watch_due: false,
+            had_state: false,
             skew_ms,
         }
+    }
+
+    /// Lets power be lost at a call: from now on what is durable is recorded.
+    pub fn meter(&mut self, meter: &Meter) {
+        self.platter = Platter::metered(meter.clone());
+        let mut volume = self.files.volume();
+        let tape = Tape::new(&mut volume.inodes);
+        volume.power = Some((meter.clone(), self.platter.clone(), tape));
     }
 
     fn now(&self, now_ns: u64) -> Now {
@@ -91,10 +103,18 @@ impl Machine {
             volume.is_dead = false;
             volume.changes.clear();
         }
-        let state = match State::open_with(self.platter.open()) {
+        let mut opened = State::open_with(self.platter.open());
+        if opened.is_err() && !self.had_state {
+            // It never was whole: the agent moves it aside then, as `State::open` does.
+            self.platter.lose();
+            opened = State::open_with(self.platter.open());
+        }
+        let state = match opened {
+            _ if self.has_died() => return Ran::Died,
             Ok(state) => state,
             Err(error) => return Ran::Failed(error.into()),
         };
+        self.had_state = true;
         let parts = Parts {
             files: Arc::new(self.files.clone()),
             state: Arc::new(state),
@@ -129,6 +149,7 @@ impl Machine {
             return Ran::Effects(Vec::new());
         };
         match folder.settle() {
+            _ if self.has_died() => Ran::Died,
             Ok(()) => Ran::Effects(Vec::new()),
             Err(error) => Ran::Failed(error),
         }
@@ -137,17 +158,23 @@ impl Machine {
     fn has_died(&mut self) -> bool {
         let mut volume = self.files.volume();
         volume.crash = None;
+        volume.look_for_power();
         volume.is_dead
     }
 
     /// Ends the agent without a word; its state is cut off already or is now.
     pub fn kill(&mut self, is_power_loss: bool) {
-        let is_cut = self.files.volume().is_dead;
+        let (is_cut, is_metered) = {
+            let volume = self.files.volume();
+            (volume.is_dead, volume.power.is_some())
+        };
+        // Where power is metered nothing else loses it.
         if !is_cut {
-            self.platter.crash(is_power_loss);
+            self.platter.crash(is_power_loss && !is_metered);
         }
         self.files.volume().is_dead = true;
         self.folder = None;
+        self.files.volume().darken();
         self.life += 1;
     }
 

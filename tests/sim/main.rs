@@ -2,13 +2,15 @@
 //!
 //! Two threads share the seeds. A seed that fails prints what does not hold and the one command
 //! that repeats it; with `--log` the whole log of a seed is printed, with what the agents decide;
-//! with `--repeat` every seed runs twice and must give the same log.
+//! with `--repeat` every seed runs twice and must give the same log. With `--dark` the first machine
+//! of each seed loses its power once, at each of up to that many of its agent's calls in turn;
+//! `--call N` is one of them alone.
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use fsync_tests::sim::run::{Outcome, run};
+use fsync_tests::sim::run::{Outcome, run, run_dark};
 
 /// A seed is mostly small allocations: a third faster than with the system's allocator.
 #[global_allocator]
@@ -25,6 +27,8 @@ struct Options {
     seeds: u64,
     log: bool,
     repeat: bool,
+    dark: u64,
+    call: Option<u64>,
 }
 
 fn options() -> Option<Options> {
@@ -38,6 +42,8 @@ fn options() -> Option<Options> {
             "--seeds" => options.seeds = args.next()?.parse().ok()?,
             "--from" => options.from = args.next()?.parse().ok()?,
             "--log" => options.log = true,
+            "--dark" => options.dark = args.next()?.parse().ok()?,
+            "--call" => options.call = Some(args.next()?.parse().ok()?),
             "--repeat" => options.repeat = true,
             _ => return None,
         }
@@ -52,7 +58,7 @@ fn options() -> Option<Options> {
 #[expect(clippy::print_stderr, reason = "progress goes beside it")]
 fn main() -> ExitCode {
     let Some(options) = options() else {
-        eprintln!("usage: sim [--seeds N] [--from M] [--log] [--repeat]");
+        eprintln!("usage: sim [--seeds N] [--from M] [--log] [--repeat] [--dark CALLS | --call N]");
         let is_asked = std::env::args().any(|arg| arg == "--help" || arg == "-h");
         return ExitCode::from(u8::from(!is_asked));
     };
@@ -104,7 +110,30 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
+/// Runs a seed once for each call at which its power is lost; returns the first that fails.
+fn dark(seed: u64, calls: u64) -> Outcome {
+    let (mut outcome, count) = run_dark(seed, 0, false);
+    let stride = count.div_ceil(calls).max(1);
+    for call in (1..=count).step_by(usize::try_from(stride).unwrap_or(1)) {
+        let (next, _) = run_dark(seed, call, false);
+        outcome.events += next.events;
+        if let Some(failure) = next.failure {
+            outcome.failure = Some(format!(
+                "power lost at call {call}: {failure}\n  with: --call {call}"
+            ));
+            return outcome;
+        }
+    }
+    outcome
+}
+
 fn one(seed: u64, options: &Options) -> Outcome {
+    if let Some(call) = options.call {
+        return run_dark(seed, call, options.log).0;
+    }
+    if options.dark > 0 {
+        return dark(seed, options.dark);
+    }
     let mut outcome = run(seed, options.log);
     if options.repeat && outcome.hash != run(seed, false).hash {
         outcome.failure = Some("I10 determinism: a second run gave another log".to_owned());

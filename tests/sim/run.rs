@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::backend::Meter;
 use super::check::{check, contents_of, still};
 use super::rng::Rng;
 use super::volume::Faults;
@@ -51,6 +52,51 @@ pub fn run(seed: u64, prints_log: bool) -> Outcome {
         revisions: world.last_seq,
         failure,
     }
+}
+
+/// Runs a seed whose first machine loses its power at one call of its agent, be it to the folder's
+/// disk or the state's; in every other run the agent ended shortly before. All else goes well. Call 0 never comes. Returns also how many calls there
+/// were.
+pub fn run_dark(seed: u64, call: u64, prints_log: bool) -> (Outcome, u64) {
+    let mut rng = Rng::new(seed ^ 0xdead);
+    let mut world = World::new(seed, 2, prints_log);
+    let meter = Meter::default();
+    let mut chance = Rng::new(seed ^ call << 32);
+    if call > 0 && chance.chance(500) {
+        // What a process left undone when it ended is not durable either.
+        meter.end_at(call.saturating_sub(chance.between(1, 40)));
+    }
+    meter.cut_at(call, chance);
+    world.machines[0].meter(&meter);
+    let ran = catch_unwind(AssertUnwindSafe(|| live_dark(&mut world, &mut rng)));
+    let failure = match ran {
+        Ok(result) => result.err(),
+        Err(panic) => Some(format!("panicked: {}", words_of(&*panic))),
+    };
+    let outcome = Outcome {
+        hash: world.log.hash(),
+        events: world.log.count(),
+        revisions: world.last_seq,
+        failure,
+    };
+    (outcome, meter.calls())
+}
+
+/// Edits on both machines, in fair weather.
+fn live_dark(world: &mut World, rng: &mut Rng) -> Result<(), String> {
+    for at in 0..world.machines.len() {
+        world.within_ms(0, 1_000, Event::Start(at));
+        world.within_ms(0, 2_000, Event::User(at));
+    }
+    world.pause_ms = *rng.pick(&[40, 300]).unwrap_or(&300);
+    world.edits_until = storm_length(world.pause_ms, rng);
+    calm(world);
+    while world.step(world.edits_until) {
+        bound(world)?;
+    }
+    settle(world)?;
+    check(world, &BTreeSet::new())?;
+    watch(world)
 }
 
 fn words_of(panic: &(dyn std::any::Any + Send)) -> String {

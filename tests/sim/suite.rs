@@ -7,5 +7,6 @@
 )]
 
 mod contract;
+mod power;
 mod regressions;
 mod verify;

@@ -14,10 +14,13 @@ use fsync_agent::files::{FilesError, Kind, Place, Problem, Rename, Result};
 use fsync_core::engine::changes::{Change, ChangeKind};
 use fsync_core::path::RelPath;
 
-use super::backend::Platter;
+use super::backend::{Meter, Platter};
 use super::hand::Hand;
 use super::inodes::{Body, Bytes, Ino, Inodes};
+use super::tape::{By, Tape};
 
+/// Up to so many files or directories are synced one by one, above it the whole disk is.
+const SYNC_SINGLY: usize = 8;
 /// How long one call takes, in ns.
 const CALL_NS: i64 = 20_000;
 /// Stamps move in steps of this, as a kernel's do.
@@ -86,6 +89,10 @@ pub struct Volume {
     pub interrupts: u64,
     /// When the agent's process ends in the middle of its work.
     pub crash: Option<Crash>,
+    /// Where power may be lost: what counts its calls, and what is durable.
+    pub power: Option<(Meter, Platter, Tape)>,
+    /// Power was lost; what is left is not decided yet.
+    pub is_dark: bool,
     /// The process has ended: whatever it still does comes to nothing.
     pub is_dead: bool,
     clock: Clock,
@@ -132,6 +139,8 @@ impl Volume {
             hand: Some(hand),
             interrupts: 0,
             crash: None,
+            power: None,
+            is_dark: false,
             is_dead: false,
             clock,
             skew,
@@ -154,6 +163,8 @@ impl Volume {
     pub fn enter(&mut self, op: &'static str, at: &dyn ToString) -> Result<()> {
         self.busy_until = self.clock.now().max(self.busy_until) + CALL_NS;
         self.count_down();
+        self.note_done(By::Agent);
+        self.meter();
         if self.is_dead {
             return Err(fail(op, at.to_string(), Problem::Io));
         }
@@ -161,6 +172,7 @@ impl Volume {
         if let Some(mut hand) = self.hand.take() {
             if interrupts > 0 && hand.rng.chance(interrupts) {
                 hand.act(self);
+                self.note_done(By::User);
             }
             let has_failed = hand.rng.chance(self.faults.io);
             self.hand = Some(hand);
@@ -169,6 +181,57 @@ impl Volume {
             }
         }
         Ok(())
+    }
+
+    /// Records what was done to the disk since the last time.
+    pub fn note_done(&mut self, by: By) {
+        if let Some((_, _, tape)) = &mut self.power {
+            tape.note(&mut self.inodes, by);
+        }
+    }
+
+    /// Counts a call of the agent; power may be lost at it.
+    fn meter(&mut self) {
+        if let Some((meter, platter, _)) = &self.power
+            && !self.is_dead
+            && meter.tick()
+        {
+            platter.lose_power();
+        }
+        self.look_for_power();
+    }
+
+    /// Looks whether power was lost, at a call of this disk or of the state's.
+    pub fn look_for_power(&mut self) {
+        if let Some((meter, platter, _)) = &self.power
+            && meter.take_cut()
+        {
+            platter.crash(true);
+            self.is_dead = true;
+            self.is_dark = true;
+        } else if let Some((meter, platter, _)) = &self.power
+            && meter.take_end()
+        {
+            platter.crash(false);
+            self.is_dead = true;
+        }
+    }
+
+    /// Decides what a power loss left; nobody has a file open any more.
+    pub fn darken(&mut self) {
+        if !std::mem::take(&mut self.is_dark) {
+            return;
+        }
+        if let Some(mut hand) = self.hand.take() {
+            hand.let_go(self);
+            self.hand = Some(hand);
+        }
+        if let Some((meter, _, tape)) = &mut self.power {
+            tape.note(&mut self.inodes, By::Agent);
+            let lost = tape.lose_power(&mut self.inodes, &mut meter.chance());
+            self.lines
+                .push(format!("loses power, and {lost} changes of its disk"));
+        }
     }
 
     fn count_down(&mut self) {
@@ -189,6 +252,35 @@ impl Volume {
         match is_full {
             true => Err(fail(op, at.to_string(), Problem::NoSpace)),
             false => Ok(()),
+        }
+    }
+
+    /// Makes staged files durable, as the real disk does: one by one if they are few.
+    pub fn sync_files(&mut self, files: &[Ino]) {
+        let Some((_, _, tape)) = &mut self.power else {
+            return;
+        };
+        if files.len() > SYNC_SINGLY {
+            return tape.sync_all();
+        }
+        for ino in files {
+            match self.inodes.get(*ino).body {
+                Body::File(_) => tape.sync_file(*ino),
+                // A link: its name is all there is to it.
+                _ => tape.sync_dir(self.stage),
+            }
+        }
+    }
+
+    /// Makes directories of the tree durable, in the same way.
+    pub fn sync_dirs(&mut self, dirs: &[RelPath]) {
+        let found: Vec<Ino> = dirs.iter().filter_map(|dir| self.at(dir)).collect();
+        let Some((_, _, tape)) = &mut self.power else {
+            return;
+        };
+        match dirs.len() > SYNC_SINGLY {
+            true => tape.sync_all(),
+            false => found.into_iter().for_each(|dir| tape.sync_dir(dir)),
         }
     }
 

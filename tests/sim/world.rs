@@ -21,6 +21,7 @@ use super::machine::{Machine, Ran, START_MS};
 use super::net::Request;
 use super::rng::Rng;
 use super::server::{Server, Work};
+use super::tape::By;
 use super::volume::{Clock, Crash};
 
 const MS: u64 = 1_000_000;
@@ -281,9 +282,11 @@ impl World {
         {
             let mut volume = self.machines[at].files.volume();
             if let Some(mut hand) = volume.hand.take() {
+                volume.note_done(By::Agent);
                 for _ in 0..acts {
                     hand.act(&mut volume);
                 }
+                volume.note_done(By::User);
                 volume.hand = Some(hand);
             }
         }
