@@ -8,7 +8,9 @@
 //! Place: used by `e2e` and by the load test's own checks.
 
 pub mod folder;
+pub mod launch;
 pub mod process;
+pub mod proxy;
 pub mod sim;
 pub mod system;
 pub mod wait;

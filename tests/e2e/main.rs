@@ -5,8 +5,11 @@
 mod bad_input;
 mod demo;
 mod in_step;
+mod hard_cases;
 mod long;
 mod lost;
+mod odd_disks;
+mod permissions;
 mod restarts;
 mod small_disk;
 mod verbs;
