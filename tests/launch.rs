@@ -38,10 +38,16 @@ impl Launch {
     /// # Errors
     /// The system's.
     pub fn with_watches(most: u32) -> Result<Option<Self>> {
-        let limit = format!(
-            "echo {most} > /proc/sys/user/max_inotify_watches && exec \"$@\""
-        );
-        let launch = Self::of(["unshare", "--user", "--map-root-user", "sh", "-c", &limit, "sh"]);
+        let limit = format!("echo {most} > /proc/sys/user/max_inotify_watches && exec \"$@\"");
+        let launch = Self::of([
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "sh",
+            "-c",
+            &limit,
+            "sh",
+        ]);
         launch.or_left_out("a limit of watches of its own")
     }
 
@@ -70,7 +76,10 @@ impl Launch {
     }
 
     fn or_left_out(self, what: &str) -> Result<Option<Self>> {
-        let works = self.command("true").output().is_ok_and(|o| o.status.success());
+        let works = self
+            .command("true")
+            .output()
+            .is_ok_and(|o| o.status.success());
         if !works {
             left_out(what)?;
         }
@@ -195,6 +204,9 @@ fn holding(alone: &Launch, script: &str) -> Command {
 fn left_out(what: &str) -> Result<()> {
     let test = std::thread::current();
     let test = test.name().unwrap_or("a test");
-    writeln!(std::io::stderr(), "left out in {test}: the system allows no {what}")?;
+    writeln!(
+        std::io::stderr(),
+        "left out in {test}: the system allows no {what}"
+    )?;
     Ok(())
 }

@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use fsync_tests::folder::{self, link, write};
 use fsync_tests::launch::{Kind, Launch};
+use fsync_tests::process::run;
 use fsync_tests::proxy::Proxy;
 use fsync_tests::wait::{PATIENCE, until, until_true};
-use fsync_tests::process::run;
 use fsync_tests::{Agent, Server, System};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -113,7 +113,11 @@ fn one_save_of_an_editor_is_one_revision() -> Result<()> {
         until_text(&b, "notes.txt", &text)?;
         assert_eq!(revisions(&a)? - before, 1, "save {number}");
         let names: Vec<_> = folder::list(&b.root)?.into_keys().collect();
-        assert_eq!(names, [std::path::PathBuf::from("notes.txt")], "save {number}");
+        assert_eq!(
+            names,
+            [std::path::PathBuf::from("notes.txt")],
+            "save {number}"
+        );
     }
     Ok(())
 }
@@ -138,8 +142,14 @@ fn emacs(agent: &Agent, text: &str) -> Result<()> {
 
 fn jetbrains(agent: &Agent, text: &str) -> Result<()> {
     write(&agent.root, "notes.txt___jb_tmp___", text)?;
-    fs::rename(agent.root.join("notes.txt"), agent.root.join("notes.txt___jb_old___"))?;
-    fs::rename(agent.root.join("notes.txt___jb_tmp___"), agent.root.join("notes.txt"))?;
+    fs::rename(
+        agent.root.join("notes.txt"),
+        agent.root.join("notes.txt___jb_old___"),
+    )?;
+    fs::rename(
+        agent.root.join("notes.txt___jb_tmp___"),
+        agent.root.join("notes.txt"),
+    )?;
     Ok(fs::remove_file(agent.root.join("notes.txt___jb_old___"))?)
 }
 
@@ -309,7 +319,10 @@ fn without_watches_the_rest_is_watched_and_the_limit_is_named() -> Result<()> {
     folder::same(&a.root, &b.root)?;
     assert!(a.process.stop()?.success());
     let said = a.process.stderr();
-    assert!(said.contains("sysctl fs.inotify.max_user_watches"), "{said}");
+    assert!(
+        said.contains("sysctl fs.inotify.max_user_watches"),
+        "{said}"
+    );
     Ok(())
 }
 
@@ -359,7 +372,14 @@ fn a_root_that_is_unmounted_is_a_hold_and_no_delete() -> Result<()> {
 
 /// Stops the server, collects all that is not the head, and starts it again.
 fn collect_all(system: &System, server: &mut Server) -> Result<Server> {
-    let keep = ["--retain", "0s", "--retain-revisions", "1", "--gc-grace", "0s"];
+    let keep = [
+        "--retain",
+        "0s",
+        "--retain-revisions",
+        "1",
+        "--gc-grace",
+        "0s",
+    ];
     server.process.stop()?;
     let data = system.path("data");
     let mut args = vec!["gc".as_ref(), "--data-dir".as_ref(), data.as_os_str()];

@@ -4,8 +4,8 @@
 
 mod bad_input;
 mod demo;
-mod in_step;
 mod hard_cases;
+mod in_step;
 mod long;
 mod lost;
 mod odd_disks;

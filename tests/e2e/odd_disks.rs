@@ -54,7 +54,9 @@ impl Pair {
 /// Returns the names in a folder.
 fn names(agent: &Agent) -> Result<Vec<String>> {
     let all = folder::list(&agent.root)?.into_keys();
-    Ok(all.map(|path| path.to_string_lossy().into_owned()).collect())
+    Ok(all
+        .map(|path| path.to_string_lossy().into_owned())
+        .collect())
 }
 
 fn exceptions(agent: &Agent) -> Result<String> {
@@ -195,11 +197,19 @@ fn numbers_that_come_again_make_no_file_another() -> Result<()> {
     };
     for round in 0..10 {
         // The new file has the number of the one that is gone.
-        write(&pair.b.root, &format!("d{round}/f"), format!("content {round}"))?;
+        write(
+            &pair.b.root,
+            &format!("d{round}/f"),
+            format!("content {round}"),
+        )?;
         if round > 0 {
             fs::remove_dir_all(pair.b.root.join(format!("d{}", round - 1)))?;
         }
-        write(&pair.b.root, &format!("e{round}"), format!("CONTENT {round}"))?;
+        write(
+            &pair.b.root,
+            &format!("e{round}"),
+            format!("CONTENT {round}"),
+        )?;
         pair.in_step()?;
     }
     assert_eq!(names(&pair.a)?.len(), 2 + 10);
@@ -224,7 +234,10 @@ fn a_file_that_cannot_be_read_is_no_delete_and_is_sent_once_it_can() -> Result<(
     assert_eq!(fs::read_to_string(pair.a.root.join("bad"))?, "first");
     assert_eq!(fs::read_to_string(pair.a.root.join("good"))?, "second");
     let told = exceptions(&pair.b)?;
-    assert!(told.contains("bad") && told.contains("unreadable"), "{told}");
+    assert!(
+        told.contains("bad") && told.contains("unreadable"),
+        "{told}"
+    );
     pair.disk.set("bad", "user.fault", None)?;
     write(&pair.b.root, "bad", "mended")?;
     pair.in_step()?;

@@ -111,7 +111,9 @@ impl Disk {
         let time = |t: &rustix::fs::StatxTimestamp| self.habits.time(t.tv_sec, t.tv_nsec);
         let mode = u32::from(stat.stx_mode);
         let kind = kind_of(rustix::fs::FileType::from_raw_mode(mode));
-        let mode = self.habits.mode(mode & 0o7777, kind == FileType::RegularFile);
+        let mode = self
+            .habits
+            .mode(mode & 0o7777, kind == FileType::RegularFile);
         FileAttr {
             ino: INodeNo(number),
             size: stat.stx_size,
@@ -229,7 +231,9 @@ pub(crate) fn listed(dir: &OwnedFd) -> Result<Vec<(OsString, FileType)>> {
     for entry in Dir::new(dir)? {
         let entry = entry?;
         let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
-        let is_dots = [".", ".."].iter().any(|dots| name.as_bytes() == dots.as_bytes());
+        let is_dots = [".", ".."]
+            .iter()
+            .any(|dots| name.as_bytes() == dots.as_bytes());
         if !is_dots {
             listed.push((name, kind_of(entry.file_type())));
         }

@@ -241,14 +241,7 @@ impl Filesystem for Disk {
         entry(made, reply);
     }
 
-    fn link(
-        &self,
-        _: &Request,
-        ino: INodeNo,
-        parent: INodeNo,
-        name: &OsStr,
-        reply: ReplyEntry,
-    ) {
+    fn link(&self, _: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let made = self.make(parent, name, |dir, name| {
             let from = proc_path(&*self.fd(ino)?);
             rustix::fs::linkat(CWD, from, dir, name, AtFlags::SYMLINK_FOLLOW)
@@ -375,15 +368,11 @@ impl Filesystem for Disk {
         reply.ok();
     }
 
-    fn fsync(
-        &self,
-        _: &Request,
-        ino: INodeNo,
-        handle: FileHandle,
-        _: bool,
-        reply: ReplyEmpty,
-    ) {
-        empty(self.with_file((ino, handle), |fd| rustix::fs::fsync(fd)), reply);
+    fn fsync(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
+        empty(
+            self.with_file((ino, handle), |fd| rustix::fs::fsync(fd)),
+            reply,
+        );
     }
 
     fn opendir(&self, _: &Request, ino: INodeNo, _: OpenFlags, reply: ReplyOpen) {
