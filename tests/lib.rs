@@ -10,7 +10,6 @@
 pub mod folder;
 pub mod launch;
 pub mod process;
-pub mod proxy;
 pub mod sim;
 pub mod system;
 pub mod wait;

@@ -7,9 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use fsync_tests::folder::{self, link, write};
-use fsync_tests::launch::{Kind, Launch};
+use fsync_tests::launch::Launch;
 use fsync_tests::process::run;
-use fsync_tests::proxy::Proxy;
 use fsync_tests::wait::{PATIENCE, until, until_true};
 use fsync_tests::{Agent, Server, System};
 use rustix::process::Signal;
@@ -326,50 +325,6 @@ fn without_watches_the_rest_is_watched_and_the_limit_is_named() -> Result<()> {
     Ok(())
 }
 
-#[test]
-fn a_connection_that_falls_silent_is_given_up_and_misses_nothing() -> Result<()> {
-    let system = System::new()?;
-    let server = system.server()?;
-    let proxy = Proxy::start(server.address())?;
-    let mut a = system.agent_with("a", &proxy.url, &[])?;
-    a.process.line_after("connected to ", PATIENCE)?;
-    let b = system.agent("b", &server)?;
-    write(&b.root, "f", "before")?;
-    until_text(&a, "f", "before")?;
-    proxy.silence();
-    write(&b.root, "f", "while it was silent")?;
-    write(&a.root, "g", "too")?;
-    until_text(&a, "f", "while it was silent")?;
-    until_text(&b, "g", "too")
-}
-
-#[test]
-fn a_root_that_is_unmounted_is_a_hold_and_no_delete() -> Result<()> {
-    let system = System::new()?;
-    let Some(disk) = system.mount("a", Kind::Tmpfs(8 << 20))? else {
-        return Ok(());
-    };
-    let server = system.server()?;
-    let a = system.agent_on(&disk, "a", &server)?;
-    let b = system.agent("b", &server)?;
-    write(&a.root, "f", "1")?;
-    until_text(&b, "f", "1")?;
-    let at = system.path("a").display().to_string();
-    disk.launch().run(&["umount", "--lazy", &at])?;
-    let state = system.path("state-a").display().to_string();
-    let told = ["--json", "--state-dir", &state];
-    until_true("the root is held", PATIENCE, || {
-        let status = a.verb("status", &told);
-        status.is_ok_and(|status| status.stdout.contains("\"held\""))
-    })?;
-    write(&b.root, "g", "2")?;
-    b.flush()?;
-    assert_eq!(fs::read_to_string(b.root.join("f"))?, "1");
-    // Nothing was put into the directory that the disk was mounted on.
-    assert_eq!(fs::read_dir(system.path("a"))?.count(), 0);
-    Ok(())
-}
-
 /// Stops the server, collects all that is not the head, and starts it again.
 fn collect_all(system: &System, server: &mut Server) -> Result<Server> {
     let keep = [
@@ -417,23 +372,5 @@ fn an_agent_whose_base_was_collected_deletes_nothing() -> Result<()> {
     }
     texts.sort_unstable();
     assert_eq!(texts, ["2", "3", "and edited by b", "by a", "by b"]);
-    Ok(())
-}
-
-#[test]
-fn two_agents_of_one_name_lose_nothing() -> Result<()> {
-    let system = System::new()?;
-    let server = system.server()?;
-    let a = system.agent("a", &server)?;
-    write(&a.root, "f", "1")?;
-    a.flush()?;
-    // As a copied machine: the same name, another folder.
-    let twin = system.agent_with("twin", &server.url, &["--agent-name", "a"]);
-    let twin = twin?;
-    until_text(&twin, "f", "1")?;
-    write(&a.root, "by a", "2")?;
-    write(&twin.root, "by its twin", "3")?;
-    system.in_step("a", "twin")?;
-    assert_eq!(folder::list(&a.root)?.len(), 3);
     Ok(())
 }

@@ -1,8 +1,7 @@
-//! Folders on disks with odd habits: one spelling per name, coarse times, no exec bit, numbers that
-//! come again, errors. A real agent on such a disk, and one on the usual disk.
+//! Folders on disks with odd habits: one spelling per name, coarse times, numbers that come again,
+//! errors. A real agent on such a disk, and one on the usual disk.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result};
 use fsync_tests::folder::{self, write, write_exec};
@@ -165,28 +164,6 @@ fn an_edit_of_the_same_size_shows_on_a_disk_with_coarse_times() -> Result<()> {
         pair.in_step()?;
     }
     assert_eq!(names(&pair.a)?, ["f", "g"]);
-    Ok(())
-}
-
-#[test]
-fn a_disk_without_exec_bits_takes_them_from_nobody() -> Result<()> {
-    let Some(pair) = Pair::start(&["--no-exec"])? else {
-        return Ok(());
-    };
-    let is_exec = || -> Result<bool> {
-        let meta = fs::metadata(pair.a.root.join("run"))?;
-        Ok(meta.permissions().mode() & 0o100 != 0)
-    };
-    write_exec(&pair.a.root, "run", "1")?;
-    until_true("it is at b", PATIENCE, || pair.b.root.join("run").exists())?;
-    pair.flush()?;
-    assert!(is_exec()?, "b took the exec bit from a");
-    write(&pair.b.root, "run", "edited at b")?;
-    until("the edit is at a", PATIENCE, || {
-        let text = fs::read_to_string(pair.a.root.join("run"))?;
-        (text == "edited at b").then_some(()).context(text)
-    })?;
-    assert!(is_exec()?, "an edit at b took the exec bit from a");
     Ok(())
 }
 

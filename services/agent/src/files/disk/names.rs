@@ -11,7 +11,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
 use fsync_core::path::RelPath;
-use rustix::fs::{Mode, OFlags, RawDir, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, RenameFlags};
 use rustix::io::Errno;
 
 use super::super::handle::{open_below, stat_at};
@@ -40,12 +40,10 @@ impl Spelling {
         let is_folded = finds(STAGE_FOLDED) || {
             // Where nothing can be made, nothing can be put in the wrong spelling either.
             let made = rustix::fs::mkdirat(&marker, APART, Mode::from_raw_mode(0o700));
-            let is_composed = made.is_ok() && finds(COMPOSED);
-            drop(rustix::fs::unlinkat(
-                &marker,
-                APART,
-                rustix::fs::AtFlags::REMOVEDIR,
-            ));
+            let is_composed = matches!(made, Ok(()) | Err(Errno::EXIST)) && finds(COMPOSED);
+            if let Err(error) = rustix::fs::unlinkat(&marker, APART, AtFlags::REMOVEDIR) {
+                tracing::debug!(%error, "the probe of names stays");
+            }
             is_composed
         };
         match is_folded {
