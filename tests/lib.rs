@@ -8,6 +8,7 @@
 //! Place: used by `e2e` and by the load test's own checks.
 
 pub mod folder;
+pub mod launch;
 pub mod process;
 pub mod redis;
 pub mod sim;

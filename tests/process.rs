@@ -75,8 +75,18 @@ impl Finished {
 /// # Errors
 /// If it cannot be started or does not end within [`wait::PATIENCE`].
 pub fn run<S: AsRef<OsStr>>(name: &str, args: impl IntoIterator<Item = S>) -> Result<Finished> {
+    let mut command = Command::new(binary(name)?);
+    command.args(args);
+    run_command(name, command)
+}
+
+/// As [`run`], for any command as the program `name`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_command(name: &str, command: Command) -> Result<Finished> {
     let dir = tempfile::tempdir()?;
-    let mut process = Process::start(name, args, dir.path())?;
+    let mut process = Process::spawn(name, command, dir.path())?;
     let status = process.wait(wait::PATIENCE)?;
     Ok(Finished {
         code: status.code(),

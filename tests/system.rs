@@ -6,13 +6,13 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::folder;
-use crate::process::{Finished, Process, binary, run};
+use crate::launch::{Kind, Launch, Mount};
+use crate::process::{Finished, Process, binary, run, run_command};
 use crate::wait::{PATIENCE, until};
 
 const SERVER: &str = "fsync-server";
@@ -143,43 +143,57 @@ impl System {
         let root = self.folder(folder)?;
         let args = self.sync_args(folder, url, flags);
         let process = Process::start_with(self.agent, args, &self.path("logs"), environment)?;
-        Ok(Agent { process, root })
+        Ok(Agent {
+            process,
+            root: root.clone(),
+            dir: root,
+            launch: Launch::default(),
+        })
     }
 
-    /// As [`System::agent`], with its folder on a disk of its own that holds `bytes`; `None` where
-    /// the system allows no such disk.
+    /// As [`System::agent`], by a [`Launch`] and with further flags.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not connect.
+    pub fn agent_by(
+        &self,
+        launch: &Launch,
+        folder: &str,
+        server: &Server,
+        flags: &[&str],
+    ) -> Result<Agent> {
+        let root = self.folder(folder)?;
+        let mut command = launch.command(binary(self.agent)?);
+        command.args(self.sync_args(folder, &server.url, flags));
+        let mut process = Process::spawn(AGENT, command, &self.path("logs"))?;
+        process.line_after("connected to ", PATIENCE)?;
+        Ok(Agent {
+            process,
+            root: root.clone(),
+            dir: root,
+            launch: launch.clone(),
+        })
+    }
+
+    /// Mounts a disk where a folder is to be; `None` where the system allows none.
+    ///
+    /// # Errors
+    /// If what was allowed fails.
+    pub fn mount(&self, folder: &str, kind: Kind<'_>) -> Result<Option<Mount>> {
+        let at = self.folder(folder)?;
+        Mount::start(kind, &at, &self.path("logs").join(folder))
+    }
+
+    /// As [`System::agent`], with its folder on a mounted disk.
     ///
     /// # Errors
     /// If the agent cannot be started or does not connect.
-    pub fn agent_on_small_disk(
-        &self,
-        folder: &str,
-        server: &Server,
-        bytes: u64,
-    ) -> Result<Option<Agent>> {
-        let root = self.folder(folder)?;
-        let namespace: &[&str] = match rustix::process::geteuid().is_root() {
-            true => &["--mount"],
-            false => &["--mount", "--map-root-user"],
-        };
-        let mount = "mount -t tmpfs -o size=\"$1\" small \"$2\" && shift 2 && exec \"$@\"";
-        let inside = |then: &[OsString]| {
-            let mut command = Command::new("unshare");
-            command.args(namespace).args(["sh", "-c", mount, "sh"]);
-            command.arg(bytes.to_string()).arg(&root).args(then);
-            command
-        };
-        if !inside(&["true".into()]).output()?.status.success() {
-            return Ok(None);
-        }
-        let mut args = vec![binary(AGENT)?.into_os_string()];
-        args.extend(self.sync_args(folder, &server.url, &[]));
-        let mut process = Process::spawn(AGENT, inside(&args), &self.path("logs"))?;
-        process.line_after("connected to ", PATIENCE)?;
-        // The disk is seen only by the agent, and through its entry in /proc.
-        let seen = format!("/proc/{}/root", process.id());
-        let root = Path::new(&seen).join(root.strip_prefix("/")?);
-        Ok(Some(Agent { process, root }))
+    pub fn agent_on(&self, mount: &Mount, folder: &str, server: &Server) -> Result<Agent> {
+        let agent = self.agent_by(&mount.launch(), folder, server, &[])?;
+        Ok(Agent {
+            root: mount.root()?,
+            ..agent
+        })
     }
 
     /// Brings a folder in step once and returns how that ended.
@@ -235,8 +249,12 @@ impl Server {
 pub struct Agent {
     /// The process.
     pub process: Process,
-    /// The folder that it keeps in step.
+    /// The folder that it keeps in step, as the test sees it.
     pub root: PathBuf,
+    /// The same, as the agent sees it.
+    dir: PathBuf,
+    /// How it was started.
+    launch: Launch,
 }
 
 impl Agent {
@@ -245,7 +263,9 @@ impl Agent {
     /// # Errors
     /// If it cannot be run or does not end.
     pub fn verb(&self, verb: &str, args: &[&str]) -> Result<Finished> {
-        verb_on(&self.root, verb, args)
+        let mut command = self.launch.command(binary(self.agent)?);
+        command.arg(verb).arg(&self.dir).args(args);
+        run_command(AGENT, command)
     }
 
     /// Returns when all that was saved before the call is on the service and the head of that

@@ -4,9 +4,12 @@
 
 mod bad_input;
 mod demo;
+mod hard_cases;
 mod in_step;
 mod long;
 mod lost;
+mod odd_disks;
+mod permissions;
 mod replicas;
 mod restarts;
 mod small_disk;

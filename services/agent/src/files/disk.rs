@@ -4,6 +4,8 @@
 //! handle, through no link; a directory that a user moves away meanwhile is never worked in by its
 //! old handle. The only file of the agent that touches `std::fs` or rustix.
 
+mod names;
+
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,6 +18,7 @@ use rustix::io::Errno;
 
 use super::handle::{DiskFile, fails, fails_io, open_below, stat_at, stat_c};
 use super::{Files, Kind, Listed, Meta, Opened, Place, Rename, Result, StageKey, Stat, TrashSlot};
+use names::{Spelling, other_spelling};
 
 /// Up to this many files are made durable one by one, in parallel; above it one `syncfs` is
 /// cheaper.
@@ -33,6 +36,7 @@ pub struct Disk {
     root: OwnedFd,
     stage: OwnedFd,
     trash: OwnedFd,
+    spelling: Spelling,
 }
 
 impl Disk {
@@ -53,6 +57,7 @@ impl Disk {
             root,
             stage,
             trash,
+            spelling: Spelling::of(&marker),
         })
     }
 
@@ -102,6 +107,17 @@ impl Disk {
         }
         path.extend_from_slice(&name);
         open_below(base, &path, flags)
+    }
+
+    fn rename_raw(
+        &self,
+        from: Place<'_>,
+        to: Place<'_>,
+        flags: RenameFlags,
+    ) -> rustix::io::Result<()> {
+        let (from_dir, from_name) = self.parent(from)?;
+        let (to_dir, to_name) = self.parent(to)?;
+        rustix::fs::renameat_with(from_dir, from_name, to_dir, to_name, flags)
     }
 
     fn open_staged(&self, key: &StageKey, flags: OFlags) -> rustix::io::Result<OwnedFd> {
@@ -278,10 +294,16 @@ impl Files for Disk {
                 .open_at(at, OFlags::PATH)
                 .and_then(|fd| stat_at(fd, b"")),
         };
-        or_none(found).map_err(fails("look at", at))
+        let found = or_none(found).map_err(fails("look at", at))?;
+        let is_there = found.is_some() && self.is_spelled(at).map_err(fails("look at", at))?;
+        Ok(found.filter(|_| is_there))
     }
 
     fn stat_all(&self, dir: &RelPath, names: &[Name]) -> Result<Vec<Option<Stat>>> {
+        if self.spelling == Spelling::Folded {
+            let look = |name: &Name| self.stat(Place::Tree(&dir.join(name)));
+            return names.iter().map(look).collect();
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let dir = match open_below(&self.root, dir.as_bytes(), flags) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(vec![None; names.len()]),
@@ -386,12 +408,14 @@ impl Files for Disk {
             Rename::NoReplace => RenameFlags::NOREPLACE,
             Rename::Exchange => RenameFlags::EXCHANGE,
         };
-        let rename = || {
-            let (from_dir, from_name) = self.parent(from)?;
-            let (to_dir, to_name) = self.parent(to)?;
-            rustix::fs::renameat_with(from_dir, from_name, to_dir, to_name, flags)
-        };
-        rename().map_err(fails("rename", format!("{from} to {to}")))
+        if self.spelling == Spelling::Folded
+            && how == Rename::NoReplace
+            && matches!(to, Place::Tree(_))
+        {
+            return self.rename_spelled(from, to);
+        }
+        self.rename_raw(from, to, flags)
+            .map_err(fails("rename", format!("{from} to {to}")))
     }
 
     fn make_dir(&self, at: Place<'_>) -> Result<()> {
@@ -399,7 +423,18 @@ impl Files for Disk {
             let (dir, name) = self.parent(at)?;
             rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o777))
         };
-        make().map_err(fails("make the directory", at))
+        let op = "make the directory";
+        let made = make();
+        if !matches!(made, Ok(()) | Err(Errno::EXIST)) {
+            return made.map_err(fails(op, at));
+        }
+        if self.is_spelled(at).map_err(fails(op, at))? {
+            return made.map_err(fails(op, at));
+        }
+        if made.is_ok() {
+            self.remove_dir(at)?;
+        }
+        Err(other_spelling(op, at))
     }
 
     fn remove_dir(&self, at: Place<'_>) -> Result<()> {

@@ -14,6 +14,9 @@ use crate::files::{Kind, Stat};
 /// Two changes within this time can leave one change time, in ns: the coarsest clock tick that
 /// kernels have.
 const RACY_NANOS: i64 = 20_000_000;
+/// The same on disks that keep whole seconds only, as FAT does: two of them.
+const COARSE_RACY_NANOS: i64 = 2_000_000_000;
+const SECOND_NANOS: i64 = 1_000_000_000;
 const FLAG_BTIME: u8 = 1;
 const FLAG_EXEC: u8 = 2;
 const FLAG_LIST: u8 = 4;
@@ -120,7 +123,12 @@ impl Row {
 
     /// Returns whether it was recorded so soon after a change that a later change may not show.
     pub fn is_racy(&self) -> bool {
-        self.recorded < self.stamp.ctime.saturating_add(RACY_NANOS)
+        // A time that is a whole second is the disk's way, but for one in a billion.
+        let tick = match self.stamp.ctime % SECOND_NANOS {
+            0 => COARSE_RACY_NANOS,
+            _ => RACY_NANOS,
+        };
+        self.recorded < self.stamp.ctime.saturating_add(tick)
     }
 
     /// Returns the entry of a file or link.
