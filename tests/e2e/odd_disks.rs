@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use fsync_tests::folder::{self, write, write_exec};
 use fsync_tests::launch::{Kind, Mount};
-use fsync_tests::wait::{PATIENCE, until, until_true};
+use fsync_tests::wait::{PATIENCE, until};
 use fsync_tests::{Agent, Server, System};
 
 /// A server, an agent `a` on the usual disk, and `b` on an odd one.
