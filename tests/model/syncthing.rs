@@ -221,6 +221,7 @@ impl Tool for Syncthing {
     }
 
     fn is_own(&self, name: &str) -> bool {
-        name == ".stfolder"
+        // The second is a file on its way, which may be left behind.
+        name == ".stfolder" || name.starts_with(".syncthing.")
     }
 }
