@@ -21,8 +21,8 @@ pub enum Rule {
 /// All rules that can be waived.
 pub const RULES: [Rule; 5] = [
     Rule::ConcurrentEditsAreKept,
-    Rule::UnsentEditsAreKept,
     Rule::EditsBeatDeletes,
+    Rule::UnsentEditsAreKept,
     Rule::NothingComesBack,
     Rule::CopiesNeedAConflict,
 ];

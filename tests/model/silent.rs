@@ -142,15 +142,15 @@ impl State {
             next.push(sent.clone());
         } else if truth == 0 {
             next.push(wins());
-            if waived.has(Rule::EditsBeatDeletes) {
-                next.push(sent.clone());
-            }
             self.follow(user, path, &sent, next);
         } else {
             next.extend(conflict(&sent, path, (truth, mine)));
         }
-        let is_lossy = waived.has(Rule::ConcurrentEditsAreKept) && truth != base;
-        if is_lossy || (waived.has(Rule::EditsBeatDeletes) && mine == 0) {
+        let rule = match mine == 0 || truth == 0 {
+            true => Rule::EditsBeatDeletes,
+            false => Rule::ConcurrentEditsAreKept,
+        };
+        if truth != base && waived.has(rule) {
             next.extend([wins(), sent.clone()]);
         }
     }
