@@ -9,6 +9,7 @@
 
 pub mod folder;
 pub mod launch;
+pub mod model;
 pub mod process;
 pub mod redis;
 pub mod sim;

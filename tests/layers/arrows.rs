@@ -33,8 +33,9 @@ const CORE_CRATES: &[&str] = &[
 
 /// Crates that one package keeps to itself.
 const OWNED: &[(&str, &[&str])] = &[
-    ("axum", &["fsync-server"]),
-    ("socketioxide", &["fsync-server"]),
+    // Of the tests the hostile server alone.
+    ("axum", &["fsync-server", "fsync-tests"]),
+    ("socketioxide", &["fsync-server", "fsync-tests"]),
     ("object_store", &["fsync-server"]),
     ("fred", &["fsync-server"]),
     (

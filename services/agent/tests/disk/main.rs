@@ -6,6 +6,7 @@
 )]
 
 mod apply;
+mod containment;
 mod fixture;
 mod holds;
 mod large;
