@@ -263,7 +263,7 @@ impl Agent {
     /// # Errors
     /// If it cannot be run or does not end.
     pub fn verb(&self, verb: &str, args: &[&str]) -> Result<Finished> {
-        let mut command = self.launch.command(binary(self.agent)?);
+        let mut command = self.launch.command(binary(AGENT)?);
         command.arg(verb).arg(&self.dir).args(args);
         run_command(AGENT, command)
     }

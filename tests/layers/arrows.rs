@@ -33,9 +33,8 @@ const CORE_CRATES: &[&str] = &[
 
 /// Crates that one package keeps to itself.
 const OWNED: &[(&str, &[&str])] = &[
-    // Of the tests the hostile server alone.
-    ("axum", &["fsync-server", "fsync-tests"]),
-    ("socketioxide", &["fsync-server", "fsync-tests"]),
+    ("axum", &["fsync-server"]),
+    ("socketioxide", &["fsync-server"]),
     ("object_store", &["fsync-server"]),
     ("fred", &["fsync-server"]),
     (

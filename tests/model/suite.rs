@@ -151,11 +151,8 @@ fn histories_of_a_right_tool_are_explained() {
     ];
     for (before, events, after) in table {
         let round = round(before, &events, after);
-        assert_eq!(
-            explain(&round, Waived::default()),
-            Answer::Explained,
-            "{round}"
-        );
+        let answer = explain(&round, Waived::default());
+        assert_eq!(answer, Answer::Explained, "{round}");
     }
 }
 
