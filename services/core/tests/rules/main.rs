@@ -5,6 +5,7 @@
 
 #[cfg(test)]
 mod bombs;
+#[cfg(test)]
 mod canopy;
 #[cfg(test)]
 mod chunk;
