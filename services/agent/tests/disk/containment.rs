@@ -131,7 +131,7 @@ fn all_calls(folder: &Folder, dir: &str, round: u64) -> Vec<Result<(), FilesErro
     };
     let trashed = path("taken");
     let meta = Meta {
-        exec: round % 2 == 0,
+        exec: round.is_multiple_of(2),
         mtime: Mtime(i64::try_from(round).unwrap()),
         like: None,
     };
