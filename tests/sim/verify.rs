@@ -18,7 +18,7 @@ use fsync_tests::sim::rng::Rng;
 use fsync_tests::sim::volume::{Clock, Volume};
 
 /// Longer than the coarsest clock tick, in ns.
-const LATER: i64 = 1_000_000_000;
+const LATER: i64 = 3_000_000_000;
 
 struct Machine {
     clock: Clock,
