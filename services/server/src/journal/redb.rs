@@ -8,6 +8,8 @@
 //! the journal is closed: what was queued before is written, what comes after is refused.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -63,6 +65,28 @@ struct Open {
     writes: mpsc::Sender<Job>,
 }
 
+/// Makes a database that is not there yet under another name, durable before it has its own: a
+/// power loss leaves none or a whole one, never a part that no server would open.
+fn make_whole(path: &Path) -> io::Result<()> {
+    if path.try_exists()? {
+        return Ok(());
+    }
+    let new = path.with_extension("new");
+    // What an earlier start left unfinished.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let made = Builder::new().create(&new).map_err(io::Error::other)?;
+    drop(made);
+    File::open(&new)?.sync_all()?;
+    fs::rename(&new, path)?;
+    match path.parent() {
+        Some(dir) => File::open(dir)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
 /// Tells the waiting caller what became of the transaction.
 type Done = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
 /// Changes tables; on an error nothing of the transaction stays.
@@ -83,10 +107,12 @@ impl Redb {
     /// [`JournalError`] if it is damaged, in use, or cannot be written.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let tasks = Shutdown::new();
+        let broken = |e: &dyn std::fmt::Display| failed(&format!("{}: {e}", path.display()));
+        make_whole(path).map_err(|e| broken(&e))?;
         let database = Builder::new()
             .set_cache_size(CACHE_BYTES)
             .create(path)
-            .map_err(|e| failed(&format!("{}: {e}", path.display())))?;
+            .map_err(|e| broken(&e))?;
         let database = Arc::new(database);
         create_tables(&database)?;
         let (writes, jobs) = mpsc::channel(WAITING_WRITES);
