@@ -317,7 +317,12 @@ fn usable_dir(dir: &Path) -> Result<PathBuf, MarkerError> {
         });
     }
     fs::read_dir(&real).map_err(|e| MarkerError::of_dir(dir, e))?;
-    Ok(real)
+    // Through a link the locks and the configuration would be written elsewhere.
+    let marker = real.join(MARKER_DIR);
+    match fs::symlink_metadata(&marker) {
+        Ok(meta) if !meta.is_dir() => Err(MarkerError::NoOwnMarker { marker }),
+        _ => Ok(real),
+    }
 }
 
 fn lock_or(dir: &Path, taken: impl FnOnce() -> MarkerError) -> Result<Lock, MarkerError> {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::limits;
+use fsync_core::node::Node;
 use fsync_core::pack::{Object, PackReader, RECORD_HEADER_BYTES, Record};
+use fsync_core::revision::Revision;
 
 use super::error::ClientError;
 use super::server_url::ServerUrl;
@@ -106,6 +108,25 @@ impl Checklist {
     }
 }
 
+/// A hash proves only whose bytes these are: nodes and revisions must be what they are taken for
+/// before anything keeps them.
+fn check_rules(record: &Record) -> Result<(), String> {
+    match record {
+        Record::Object(object) if object.kind.is_node() => {
+            let node = Node::decode(object.kind, &object.bytes);
+            node.map(drop)
+                .map_err(|e| format!("node {}: {e}", object.id))
+        }
+        Record::Object(_) => Ok(()),
+        Record::Revision(id, bytes) => {
+            let revision = Revision::decode(bytes);
+            revision
+                .map(drop)
+                .map_err(|e| format!("revision {id}: {e}"))
+        }
+    }
+}
+
 /// Verified records out of an answer's body; holds one record and one piece of the body at a time.
 #[derive(Debug)]
 pub struct PackStream {
@@ -144,7 +165,10 @@ impl PackStream {
                 return Ok(None);
             };
             match reader.next_record() {
-                Ok(Some(record)) => return Ok(Some(record)),
+                Ok(Some(record)) => {
+                    check_rules(&record).map_err(|reason| self.bad(reason))?;
+                    return Ok(Some(record));
+                }
                 Ok(None) => {}
                 Err(error) => return Err(self.bad(error.to_string())),
             }
@@ -203,6 +227,20 @@ pub(super) async fn read_piece(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fsync_core::id::RevisionId;
+
+    #[test]
+    fn what_breaks_a_rule_is_refused_though_its_hash_is_true() {
+        let junk = |kind| Record::Object(Object::new(kind, b"junk".to_vec()));
+        assert_eq!(check_rules(&junk(ObjectKind::Chunk)), Ok(()));
+        for kind in [ObjectKind::Directory, ObjectKind::File, ObjectKind::Symlink] {
+            let refused = check_rules(&junk(kind));
+            assert!(refused.is_err_and(|e| e.starts_with("node ")), "{kind:?}");
+        }
+        let revision = Record::Revision(RevisionId::of(b"junk"), b"junk".to_vec());
+        let refused = check_rules(&revision);
+        assert!(refused.is_err_and(|e| e.starts_with("revision ")));
+    }
 
     #[test]
     fn an_answer_holds_exactly_what_was_asked_for() {

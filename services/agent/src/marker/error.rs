@@ -20,6 +20,15 @@ pub enum MarkerError {
         /// The path as given.
         dir: PathBuf,
     },
+    /// Its marker is a link, or no directory.
+    #[error(
+        "{} is not a directory of its own, and the agent keeps what it knows of the folder there; remove it",
+        .marker.display()
+    )]
+    NoOwnMarker {
+        /// The marker's path.
+        marker: PathBuf,
+    },
     /// It may not be read.
     #[error("the folder {} cannot be read ({source}); give this user read and write access to it", .dir.display())]
     Unreadable {

@@ -76,6 +76,20 @@ fn what_is_no_usable_folder_is_refused() {
 }
 
 #[test]
+fn a_marker_that_is_a_link_is_never_followed() {
+    let place = Place::new();
+    let (dir, elsewhere) = (place.dir("a"), place.dir("elsewhere"));
+    symlink(&elsewhere, dir.join(MARKER_DIR)).unwrap();
+    let refused = Claim::take(&place.wish(&dir, "s")).unwrap_err();
+    assert!(
+        matches!(refused, MarkerError::NoOwnMarker { .. }),
+        "{refused}"
+    );
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    assert!(!place.root.path().join("state").exists());
+}
+
+#[test]
 fn one_agent_per_folder() {
     let place = Place::new();
     let dir = place.dir("a");

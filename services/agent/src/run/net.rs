@@ -206,6 +206,9 @@ impl Source for FolderSource {
 
 /// Sorts an error of the client by what the folder must do.
 pub(super) fn failure_of(error: &ClientError) -> NetFailure {
+    if matches!(error, ClientError::BadAnswer { .. }) {
+        tracing::warn!("{error}; asking again");
+    }
     match error {
         ClientError::Missing(ids) | ClientError::Lost(ids) => NetFailure::Missing(ids.clone()),
         ClientError::BaseUnknown => NetFailure::BaseUnknown,
