@@ -185,6 +185,31 @@ pub struct Server {
     parts: Parts,
 }
 
+/// Starts what goes on without a request: hearing other replicas, packing, collecting garbage.
+fn start_background(
+    config: &Config,
+    parts: &Parts,
+    (sockets, trees): (&Sockets, &Trees),
+    tasks: &Shutdown,
+) {
+    let heard = (Arc::clone(&parts.bus), sockets.clone(), tasks.clone());
+    drop(tasks.spawn("follow", async move {
+        let (bus, sockets, tasks) = heard;
+        follow::run(&*bus, sockets, tasks).await;
+    }));
+    drop(tasks.spawn(
+        "packer",
+        packer::run(parts.store.clone(), trees.clone(), tasks.clone()),
+    ));
+    // Collecting needs a lock that all replicas respect, which is not built yet.
+    if config.redis.is_none() {
+        drop(tasks.spawn(
+            "gc",
+            gc::run(parts.store.clone(), config.retention, tasks.clone()),
+        ));
+    }
+}
+
 impl Server {
     /// Starts a server; it takes requests when this returns.
     ///
@@ -212,22 +237,7 @@ impl Server {
             tasks.clone(),
         );
         gc::rebuild_index(&parts.store).await?;
-        let heard = (Arc::clone(bus), sockets.clone(), tasks.clone());
-        drop(tasks.spawn("follow", async move {
-            let (bus, sockets, tasks) = heard;
-            follow::run(&*bus, sockets, tasks).await;
-        }));
-        drop(tasks.spawn(
-            "packer",
-            packer::run(parts.store.clone(), trees.clone(), tasks.clone()),
-        ));
-        // Collecting needs a lock that all replicas respect, which is not built yet.
-        if config.redis.is_none() {
-            drop(tasks.spawn(
-                "gc",
-                gc::run(parts.store.clone(), config.retention, tasks.clone()),
-            ));
-        }
+        start_background(&config, &parts, (&sockets, &trees), &tasks);
         let api = Api {
             store: parts.store.clone(),
             trees,

@@ -24,6 +24,7 @@ use fsync_server::redis::Redis;
 use crate::redis::{RedisCluster, RedisServer, config_of, with_prefix};
 
 mod loss;
+mod packs;
 
 use loss::{
     a_loss_makes_admissions_before_it_doubtful, a_lost_object_is_lacking_until_it_is_stored_again,
@@ -31,6 +32,7 @@ use loss::{
     an_object_that_stands_elsewhere_by_now_is_not_lost,
     lost_objects_are_told_of_to_their_tree_only_and_in_turn,
 };
+use packs::{inline_objects_move_to_packs, packs_are_doomed_then_forgotten};
 
 /// Runs a check over every implementation.
 macro_rules! contract {
@@ -435,73 +437,6 @@ fn entry(text: &str, offset: u32) -> PackEntry {
         offset,
         bytes: u32::try_from(text.len()).unwrap(),
     }
-}
-
-async fn inline_objects_move_to_packs(journal: &dyn Journal) {
-    commit(journal, &tree("docs"), (1, None), &["one", "two"]).await;
-    assert_eq!(journal.inline_bytes().await.unwrap(), 6);
-    let (owner, ids) = journal.inline(1000).await.unwrap().unwrap();
-    assert_eq!((owner, ids.len()), (tenant(), 2));
-    let entries = vec![entry("one", 50), entry("two", 90), entry("never", 99)];
-    journal
-        .repoint(tenant(), None, PackId(7), entries)
-        .await
-        .unwrap();
-    assert_eq!(journal.inline_bytes().await.unwrap(), 0);
-    assert_eq!(journal.inline(1000).await.unwrap(), None);
-    let place = PackPlace {
-        pack: PackId(7),
-        offset: 90,
-        bytes: 3,
-    };
-    let ids = vec![chunk("two").id, chunk("never").id];
-    let located = journal.locate(tenant(), ids).await.unwrap();
-    assert_eq!(
-        located,
-        [Some((ObjectKind::Chunk, Place::Pack(place))), None]
-    );
-    // What is elsewhere already stays there.
-    journal
-        .repoint(tenant(), None, PackId(8), vec![entry("two", 1)])
-        .await
-        .unwrap();
-    let located = journal
-        .locate(tenant(), vec![chunk("two").id])
-        .await
-        .unwrap();
-    assert_eq!(located, [Some((ObjectKind::Chunk, Place::Pack(place)))]);
-}
-
-async fn packs_are_doomed_then_forgotten(journal: &dyn Journal) {
-    let entries = vec![entry("one", 5)];
-    journal
-        .index_pack(tenant(), PackId(1), entries, Now(10))
-        .await
-        .unwrap();
-    assert_eq!(
-        journal.packs(tenant()).await.unwrap(),
-        BTreeSet::from([PackId(1)])
-    );
-    let (objects, uses) = journal.sweep_objects(tenant(), sweep(100)).await.unwrap();
-    assert_eq!(
-        (objects, uses.len(), uses[0].live_bytes, uses[0].bytes),
-        (1, 1, 0, 3)
-    );
-    journal
-        .doom_pack(tenant(), PackId(1), Now(100))
-        .await
-        .unwrap();
-    assert_eq!(journal.doomed(tenant(), Now(100)).await.unwrap(), []);
-    assert_eq!(
-        journal.doomed(tenant(), Now(101)).await.unwrap(),
-        [PackId(1)]
-    );
-    assert_eq!(
-        journal.packs(tenant()).await.unwrap(),
-        BTreeSet::from([PackId(1)])
-    );
-    journal.forget_pack(tenant(), PackId(1)).await.unwrap();
-    assert_eq!(journal.packs(tenant()).await.unwrap(), BTreeSet::new());
 }
 
 async fn five_revisions(journal: &dyn Journal, key: &TreeKey) {

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 
 use super::super::handle::{open_below, stat_at};
 use super::super::{FilesError, Place, Problem, Result, StageKey, Stat};
-use super::{Disk, LIST_BUFFER_BYTES, or_none};
+use super::calls::or_none;
+use super::{Disk, LIST_BUFFER_BYTES};
 
 /// An accent apart from its letter, and in one with it.
 const APART: &str = "probe-e\u{301}";
