@@ -174,3 +174,13 @@ fn make_parents(path: &Path) -> Result<()> {
     let dir = path.parent().context("a path below a root has a parent")?;
     fs::create_dir_all(dir).with_context(|| dir.display().to_string())
 }
+
+/// Returns bytes that are cut into several chunks and that no other seed gives.
+pub fn noise(seed: u32, length: usize) -> Vec<u8> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}

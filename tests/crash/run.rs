@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use fsync_runtime::fault::Program;
+use fsync_tests::folder::noise;
 use fsync_tests::process::{self, Process};
 use fsync_tests::system::{FAULTY_AGENT, FAULTY_SERVER};
 use fsync_tests::wait::{PATIENCE, until};
@@ -83,16 +84,6 @@ pub(super) fn name_of(who: Program) -> &'static str {
     }
 }
 
-/// Returns bytes that are cut into several chunks and that no other seed gives.
-fn pattern(seed: u32, length: usize) -> Vec<u8> {
-    let mut state = seed;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(length).collect()
-}
-
 impl Run<'_> {
     fn all(&mut self) -> Result<()> {
         self.first()?;
@@ -119,7 +110,7 @@ impl Run<'_> {
             let bytes = format!("content {n}").into_bytes();
             self.story.write(&a, &format!("many/f{n}"), bytes)?;
         }
-        self.story.write(&a, "large", pattern(1, LARGE_BYTES))?;
+        self.story.write(&a, "large", noise(1, LARGE_BYTES))?;
         for path in [
             "notes",
             "old name",
@@ -149,8 +140,8 @@ impl Run<'_> {
         story.remove(&a, "gone")?;
         story.remove(&a, "gone too")?;
         story.make_exec(&a, "script")?;
-        let mut large = pattern(1, LARGE_BYTES);
-        large[LARGE_BYTES / 2..][..1_000_000].copy_from_slice(&pattern(2, 1_000_000));
+        let mut large = noise(1, LARGE_BYTES);
+        large[LARGE_BYTES / 2..][..1_000_000].copy_from_slice(&noise(2, 1_000_000));
         story.write(&a, "large", large)?;
         story.write(&b, "theirs/changed", b"second of theirs".into())?;
         story.write(&b, "theirs/new", b"created there".into())?;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::Result;
-use fsync_tests::folder::{self, link, write, write_exec};
+use fsync_tests::folder::{self, link, noise, write, write_exec};
 use fsync_tests::{System, wait};
 
 #[test]
@@ -21,18 +21,8 @@ fn everything_that_a_folder_can_hold_reaches_the_other() -> Result<()> {
     link(&a.root, "outside", "/etc/hostname")?;
     fs::create_dir_all(a.root.join("empty/dir"))?;
     write(&b.root, "from b", vec![7; 300_000])?;
-    write(&a.root, "large", pattern(5_000_000))?;
+    write(&a.root, "large", noise(1, 5_000_000))?;
     system.in_step("a", "b")
-}
-
-/// Returns bytes that are cut into several chunks.
-fn pattern(length: usize) -> Vec<u8> {
-    let mut state = 1_u32;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(length).collect()
 }
 
 #[test]

@@ -5,19 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use fsync_tests::folder::{self, write};
+use fsync_tests::folder::{self, noise, write};
 use fsync_tests::{Agent, Server, System, wait};
 use serde_json::Value;
-
-/// Returns bytes that are cut into several chunks and that no other seed gives.
-fn pattern(seed: u32, length: usize) -> Vec<u8> {
-    let mut state = seed;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    };
-    std::iter::repeat_with(next).take(length).collect()
-}
 
 /// Returns the pack files of the server's store.
 fn packs(system: &System) -> Result<Vec<PathBuf>> {
@@ -57,9 +47,9 @@ fn comes_back(how: fn(&Path) -> Result<()>) -> Result<()> {
     let system = System::new()?;
     let mut server = system.server()?;
     let root = system.folder("a")?;
-    write(&root, "large", pattern(1, 3_000_000))?;
+    write(&root, "large", noise(1, 3_000_000))?;
     for n in 0..40 {
-        write(&root, &format!("d{}/f{n}", n % 3), pattern(100 + n, 9_000))?;
+        write(&root, &format!("d{}/f{n}", n % 3), noise(100 + n, 9_000))?;
     }
     let a = system.agent("a", &server)?;
     a.flush()?;
@@ -99,7 +89,7 @@ fn status(agent: &Agent) -> Result<Value> {
 /// Spoils the stored content of `lost.bin`, and nothing else.
 fn spoil_one(pack: &Path) -> Result<()> {
     let mut bytes = fs::read(pack)?;
-    let start = pattern(7, 64);
+    let start = noise(7, 64);
     if let Some(at) = bytes.windows(64).position(|window| window == start) {
         bytes[at] ^= 1;
     }
@@ -111,8 +101,8 @@ fn what_nobody_has_is_named_and_all_else_goes_on() -> Result<()> {
     let system = System::new()?;
     let mut server = system.server()?;
     let root = system.folder("a")?;
-    write(&root, "lost.bin", pattern(7, 50_000))?;
-    write(&root, "large", pattern(8, 1_000_000))?;
+    write(&root, "lost.bin", noise(7, 50_000))?;
+    write(&root, "large", noise(8, 1_000_000))?;
     write(&root, "small", "text")?;
     let mut a = system.agent("a", &server)?;
     a.flush()?;
