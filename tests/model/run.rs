@@ -166,6 +166,7 @@ fn play(
     for line in program {
         match *line {
             Line::Do(user, op) => events.extend(users[user].perform(op)?),
+            // What the users do, not a wait for something: a pause is part of the program.
             Line::Wait(ms) => std::thread::sleep(Duration::from_millis(ms)),
             Line::Stop(replica) => {
                 tool.stop(replica)?;

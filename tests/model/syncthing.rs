@@ -8,7 +8,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -21,8 +21,9 @@ use crate::wait::{PATIENCE, until};
 
 const KEY: &str = "X-API-Key: model\r\n";
 const CONFLICT_MARK: &str = ".sync-conflict-";
-/// How long all must stay in step, each folder scanned anew, to count as quiet.
-const LOOKS: usize = 3;
+/// Time for which it must have said so: nothing it says is about the future, and it looks for changes
+/// with a delay of its own.
+const QUIET: Duration = Duration::from_millis(1200);
 
 /// One device.
 #[derive(Debug)]
@@ -200,16 +201,14 @@ impl Tool for Syncthing {
     }
 
     fn quiet(&mut self) -> Result<()> {
-        let mut looks = 0;
-        // Nothing it says is about the future: it is asked several times, with its own delay between.
+        let mut since: Option<Instant> = None;
         until("syncthing is in step", PATIENCE * 2, || {
             if let Err(error) = self.in_step() {
-                looks = 0;
+                since = None;
                 return Err(error);
             }
-            looks += 1;
-            std::thread::sleep(Duration::from_millis(400));
-            ensure!(looks >= LOOKS, "in step {looks} times");
+            let quiet = since.get_or_insert_with(Instant::now).elapsed();
+            ensure!(quiet >= QUIET, "in step for {quiet:?} only");
             Ok(())
         })
     }
