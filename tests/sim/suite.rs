@@ -9,4 +9,5 @@
 mod contract;
 mod power;
 mod regressions;
+mod unusable;
 mod verify;
