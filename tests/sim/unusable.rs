@@ -173,8 +173,15 @@ fn a_head_that_breaks_a_rule_is_told_of_once_and_left_alone() {
         agent.feed(FolderInput::Tick, &[&bad]);
     }
     assert_eq!(agent.refusals(), [bad.id]);
+    assert!(
+        agent
+            .folder
+            .stuck()
+            .is_some_and(|why| why.contains("stands for"))
+    );
     assert!(!agent.has("a") && !agent.has("z"));
     agent.tell(2, &good, false);
     assert!(agent.has("f"), "{:?}", agent.notices);
+    assert_eq!(agent.folder.stuck(), None);
     assert_eq!(agent.refusals(), [bad.id]);
 }

@@ -120,9 +120,10 @@ pub enum RunError {
     /// A directory that was accepted as the folder cannot be synced.
     #[error(transparent)]
     Marker(#[from] MarkerError),
-    /// The service lost contents that nobody who is connected has (only with `is_once`).
+    /// The head cannot be applied: the service lost contents that nobody who is connected has, or
+    /// its tree breaks a rule (only with `is_once`).
     #[error("{0}")]
-    Lost(String),
+    Stuck(String),
     /// The sync thread died.
     #[error("the sync thread died; this is a bug, its log says more")]
     Died,

@@ -13,7 +13,7 @@ use crate::node::{Entry, FileEntry};
 use crate::nodes::{Gather, Metered, Nodes, NodesError, Overlay};
 use crate::path::{Name, RelPath};
 use crate::revision::MoveHint;
-use crate::tree::{self, Edits, Entries};
+use crate::tree::{self, Edits, Entries, Part};
 
 /// One step of an apply. Steps are in a safe order: run them one after the other.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -246,34 +246,32 @@ impl Planner<'_> {
         from: Option<ObjectId>,
         to: Option<ObjectId>,
     ) -> Result<(Option<Entries>, Option<Entries>), NodesError> {
-        let (Some(from), Some(to)) = (self.leaves(from)?, self.leaves(to)?) else {
+        let (Some(from), Some(to)) = (self.parts(from)?, self.parts(to)?) else {
             return Ok((None, None));
         };
-        let shared: BTreeSet<ObjectId> =
-            from.iter().filter(|id| to.contains(id)).copied().collect();
-        Ok((self.read(&from, &shared)?, self.read(&to, &shared)?))
+        let ids = |parts: &[Part]| -> BTreeSet<ObjectId> { parts.iter().map(|p| p.id).collect() };
+        let (before, after) = (ids(&from), ids(&to));
+        Ok((self.read(&from, &after)?, self.read(&to, &before)?))
     }
 
-    fn leaves(&mut self, dir: Option<ObjectId>) -> Result<Option<BTreeSet<ObjectId>>, NodesError> {
-        let Some(dir) = dir else {
-            return Ok(Some(BTreeSet::new()));
-        };
-        let leaves = self.gather.take(tree::leaves(self.nodes, &dir))?;
-        Ok(leaves.map(|ids| ids.into_iter().collect()))
+    fn parts(&mut self, dir: Option<ObjectId>) -> Result<Option<Vec<Part>>, NodesError> {
+        match dir {
+            Some(dir) => self.gather.take(tree::parts(self.nodes, &dir)),
+            None => Ok(Some(Vec::new())),
+        }
     }
 
+    /// Reads the parts that the other side does not have.
     fn read(
         &mut self,
-        leaves: &BTreeSet<ObjectId>,
-        shared: &BTreeSet<ObjectId>,
+        parts: &[Part],
+        others: &BTreeSet<ObjectId>,
     ) -> Result<Option<Entries>, NodesError> {
         let mut entries = Entries::new();
         let mut is_whole = true;
-        for leaf in leaves.difference(shared) {
-            match self.gather.take(tree::read_dir(self.nodes, leaf))? {
-                Some(part) => entries.extend(part),
-                None => is_whole = false,
-            }
+        for part in parts.iter().filter(|part| !others.contains(&part.id)) {
+            let read = tree::read_part(self.nodes, part, &mut entries);
+            is_whole &= self.gather.take(read)?.is_some();
         }
         Ok(is_whole.then_some(entries))
     }

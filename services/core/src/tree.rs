@@ -123,31 +123,10 @@ pub fn read_dir(nodes: &dyn Nodes, id: &ObjectId) -> Result<Entries, NodesError>
     let mut entries = Entries::new();
     let mut gather = Gather::default();
     for part in parts(nodes, id)? {
-        let Some(node) = gather.take(nodes.node(ObjectKind::Directory, &part.id))? else {
-            continue;
-        };
-        let Node::DirLeaf(items) = &*node else {
-            return Err(not_a_leaf(part.id));
-        };
-        check_end(&part, items.last().map(|(name, _)| name))?;
-        extend_sorted(&mut entries, items, part.id)?;
+        gather.take(read_part(nodes, &part, &mut entries))?;
     }
     gather.finish()?;
     Ok(entries)
-}
-
-fn extend_sorted(
-    entries: &mut Entries,
-    items: &[(Name, Entry)],
-    id: ObjectId,
-) -> Result<(), NodesError> {
-    if let (Some((last, _)), Some((first, _))) = (entries.last_key_value(), items.first())
-        && last >= first
-    {
-        return Err(invalid(id, "directory parts overlap"));
-    }
-    entries.extend(items.iter().cloned());
-    Ok(())
 }
 
 fn invalid(id: ObjectId, reason: &str) -> NodesError {
@@ -161,38 +140,59 @@ fn not_a_leaf(id: ObjectId) -> NodesError {
     invalid(id, "an inner node stands where a leaf must")
 }
 
-/// A node of a split directory.
-struct Part {
-    id: ObjectId,
-    /// The last name in it, as the node above says; nothing says it of the top.
+/// A node of a split directory: the names after `after` up to `last`, as the nodes above say; a
+/// directory that is not split is one part without bounds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) id: ObjectId,
+    after: Option<Name>,
     last: Option<Name>,
 }
 
-/// A part ends where the node above says: so names that a look-up finds are those that a walk
-/// shows, and no part fits into two places of a directory.
-fn check_end(part: &Part, end: Option<&Name>) -> Result<(), NodesError> {
-    if part.last.is_none() || part.last.as_ref() == end {
+/// A part holds the names it stands for: so names that a look-up finds are those that a walk shows,
+/// and no part fits into two places of a directory.
+fn check_part(part: &Part, first: Option<&Name>, last: Option<&Name>) -> Result<(), NodesError> {
+    let begins = part.after.is_none() || first > part.after.as_ref();
+    let ends = part.last.is_none() || last == part.last.as_ref();
+    if begins && ends {
         return Ok(());
     }
     Err(invalid(
         part.id,
-        "a directory part does not end with the name it stands for",
+        "a directory part does not hold the names it stands for",
     ))
 }
 
-/// Returns the leaf nodes of a directory in order; a directory that is not split is its own leaf.
+/// Adds the entries of a leaf.
 ///
 /// # Errors
 /// As [`read_dir`].
-pub fn leaves(nodes: &dyn Nodes, id: &ObjectId) -> Result<Vec<ObjectId>, NodesError> {
-    Ok(parts(nodes, id)?.into_iter().map(|part| part.id).collect())
+pub(crate) fn read_part(
+    nodes: &dyn Nodes,
+    part: &Part,
+    out: &mut Entries,
+) -> Result<(), NodesError> {
+    let node = nodes.node(ObjectKind::Directory, &part.id)?;
+    let Node::DirLeaf(items) = &*node else {
+        return Err(not_a_leaf(part.id));
+    };
+    let name = |item: Option<&(Name, Entry)>| item.map(|item| item.0.clone());
+    let (first, last) = (name(items.first()), name(items.last()));
+    check_part(part, first.as_ref(), last.as_ref())?;
+    out.extend(items.iter().cloned());
+    Ok(())
 }
 
-fn parts(nodes: &dyn Nodes, id: &ObjectId) -> Result<Vec<Part>, NodesError> {
+/// Returns the leaves of a directory in order; one that is not split is its own leaf.
+///
+/// # Errors
+/// As [`read_dir`].
+pub(crate) fn parts(nodes: &dyn Nodes, id: &ObjectId) -> Result<Vec<Part>, NodesError> {
     let mut gather = Gather::default();
     let mut out = Vec::new();
     let top = Part {
         id: *id,
+        after: None,
         last: None,
     };
     collect_parts(
@@ -217,10 +217,14 @@ fn collect_parts(
     match &*node {
         Node::DirLeaf(_) => out.0.push(part),
         Node::DirInner(height, children) if *height < below => {
-            check_end(&part, children.last().map(|(name, _)| name))?;
+            let end = |child: Option<&(Name, ObjectId)>| child.map(|(name, _)| name.clone());
+            let (first, last) = (end(children.first()), end(children.last()));
+            check_part(&part, first.as_ref(), last.as_ref())?;
+            let mut after = part.after;
             for (last, id) in children {
                 let part = Part {
                     id: *id,
+                    after: after.replace(last.clone()),
                     last: Some(last.clone()),
                 };
                 // The children of a lowest inner node are leaves: named without loading them.

@@ -42,8 +42,8 @@ pub(super) struct Stash {
     /// listed.
     strangers: Option<Vec<(RelPath, Entry)>>,
     asked: Vec<(RelPath, Entry)>,
-    /// The head that the user was told of as one that cannot be used.
-    unusable: Option<RevisionId>,
+    /// The head that the user was told of as one that cannot be used, and why.
+    unusable: Option<(RevisionId, String)>,
 }
 
 /// Returns what the user should be told of an exception.
@@ -155,16 +155,34 @@ impl Folder {
                 let Some(head) = head else {
                     return Err(error.into());
                 };
-                if self.compare.unusable.replace(head.revision) != Some(head.revision) {
-                    out.push(FolderEffect::Notice(Notice::HeadUnusable {
-                        revision: head.revision,
-                        reason: error.to_string(),
-                    }));
-                }
+                self.refuse(head.revision, &error, out);
                 Ok(Compared::Wait(now.moment.after(UNUSABLE_PAUSE)))
             }
             other => other,
         }
+    }
+
+    fn refuse(&mut self, head: RevisionId, error: &NodesError, out: &mut Vec<FolderEffect>) {
+        let told = self.compare.unusable.as_ref().map(|told| told.0);
+        if told != Some(head) {
+            let reason = error.to_string();
+            self.compare.unusable = Some((head, reason.clone()));
+            out.push(FolderEffect::Notice(Notice::HeadUnusable {
+                revision: head,
+                reason,
+            }));
+        }
+    }
+
+    /// Returns why the head cannot be used, for people.
+    pub(super) fn unusable(&self) -> Option<String> {
+        let head = self.engine.head()?.revision;
+        let (_, reason) = self
+            .compare
+            .unusable
+            .as_ref()
+            .filter(|told| told.0 == head)?;
+        Some(format!("revision {head} cannot be used: {reason}"))
     }
 
     fn try_compare(

@@ -29,8 +29,8 @@ pub struct FolderStatus {
     pub held_in: u64,
     /// What is wrong with the root.
     pub root_problem: Option<String>,
-    /// What the service has lost of the head, for people.
-    pub lost: Option<String>,
+    /// Why the head cannot be applied, for people.
+    pub stuck: Option<String>,
 }
 
 /// What only a walk of the tree tells.
@@ -86,7 +86,7 @@ impl Folder {
             base: snapshot.base()?,
             files: snapshot.tracked()?,
             root_problem: self.root_problem.map(|problem| problem.to_string()),
-            lost: self.pull.lost(),
+            stuck: self.stuck(),
             ..FolderStatus::default()
         };
         let skip: Skip = exceptions.iter().map(|(path, _)| path.clone()).collect();
@@ -110,9 +110,10 @@ impl Folder {
         Ok(status)
     }
 
-    /// Returns what the service has lost of the head, for people.
-    pub fn lost(&self) -> Option<String> {
-        self.pull.lost()
+    /// Returns why the head cannot be applied, for people: what the service has lost of it, or
+    /// which rule it breaks.
+    pub fn stuck(&self) -> Option<String> {
+        self.pull.lost().or_else(|| self.unusable())
     }
 
     /// Returns the conflict copies in the folder; walks the tree.

@@ -177,7 +177,7 @@ impl Driver {
             server: self.net.http.server().clone(),
             agent: config.agent.clone(),
             state: self.word()?,
-            reason: folder.root_problem.clone().or(folder.lost.clone()),
+            reason: folder.root_problem.clone().or(folder.stuck.clone()),
             is_connected: self.is_connected,
             agents: self.others.list(),
             head,

@@ -40,7 +40,7 @@ pub(super) struct Driver {
     /// What the folder gave itself to do next.
     own: Option<FolderInput>,
     /// Since when contents of the head are lost.
-    lost_since: Option<Instant>,
+    stuck_since: Option<Instant>,
     /// How it ends, once that is sure.
     ended: Option<Ended>,
 }
@@ -75,7 +75,7 @@ impl Driver {
             wake: None,
             next_subscribe: 1,
             own: None,
-            lost_since: None,
+            stuck_since: None,
             ended: None,
         }
     }
@@ -117,18 +117,18 @@ impl Driver {
         }
     }
 
-    /// Returns when to stop waiting for a connection, or for lost contents.
+    /// Returns when to stop waiting for a connection, or for a head that can be applied.
     fn give_up(&mut self, start: Instant) -> Option<Instant> {
         if !self.options.is_once {
             return None;
         }
-        self.lost_since = match self.folder.lost() {
-            Some(_) => self.lost_since.or_else(|| Some(Instant::now())),
+        self.stuck_since = match self.folder.stuck() {
+            Some(_) => self.stuck_since.or_else(|| Some(Instant::now())),
             None => None,
         };
         let since = match self.is_connected {
             false => Some(start),
-            true => self.lost_since,
+            true => self.stuck_since,
         };
         Some(since? + ONCE_PATIENCE)
     }
@@ -324,7 +324,7 @@ impl Driver {
         let holds = match self.activity {
             Activity::RootHeld | Activity::InStep => self.holds()?,
             _ if is_over && self.is_connected => {
-                return Err(RunError::Lost(self.folder.lost().unwrap_or_default()));
+                return Err(RunError::Stuck(self.folder.stuck().unwrap_or_default()));
             }
             _ if is_over => {
                 let server = self.net.http.server().as_str();

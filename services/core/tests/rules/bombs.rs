@@ -63,31 +63,37 @@ fn a_delta_names_each_node_of_a_bomb_once() {
 }
 
 #[test]
-fn a_part_that_ends_with_another_name_is_refused() {
+fn a_part_that_holds_other_names_than_it_stands_for_is_refused() {
     let mut store = Store::default();
+    let empty = store.empty_dir().id();
     let mut new = NewNodes::default();
     let leaf = |names: &[&str]| {
         let items = names.iter().map(|n| (name(n), file(n))).collect();
         Node::DirLeaf(items)
     };
-    let (first, last) = (new.insert(leaf(&["a", "c"])), new.insert(leaf(&["x", "z"])));
-    // `c` is there for a walk, and a look-up for it would go to the second part.
-    let lies = new.insert(Node::DirInner(
-        1,
-        vec![(name("b"), first), (name("z"), last)],
-    ));
-    let holds = new.insert(Node::DirInner(
-        1,
-        vec![(name("c"), first), (name("z"), last)],
-    ));
-    let above = new.insert(Node::DirInner(2, vec![(name("y"), holds)]));
+    let [first, last, early] = [&["a", "c"], &["x", "z"], &["b", "z"]].map(|n| new.insert(leaf(n)));
+    let mut inner = |height, parts: &[(&str, ObjectId)]| {
+        let parts = parts.iter().map(|(end, id)| (name(end), *id)).collect();
+        new.insert(Node::DirInner(height, parts))
+    };
+    let holds = inner(1, &[("c", first), ("z", last)]);
+    let wrong = [
+        // `c` is there for a walk, and a look-up for it would go to the second part.
+        inner(1, &[("b", first), ("z", last)]),
+        // `b` likewise, in the first.
+        inner(1, &[("c", first), ("z", early)]),
+        inner(2, &[("y", holds)]),
+    ];
     store.keep(&new);
-    for dir in [lies, above] {
-        let read = tree::read_dir(&store.0, &dir);
-        assert!(
-            matches!(&read, Err(NodesError::Invalid { reason, .. }) if reason.contains("end with")),
-            "{read:?}"
-        );
+    for dir in wrong {
+        let read = tree::read_dir(&store.0, &dir).map(drop);
+        let planned = plan(&store.0, (&empty, &dir), &[], &Skip::new()).map(drop);
+        for refused in [read, planned] {
+            assert!(
+                matches!(&refused, Err(NodesError::Invalid { reason, .. }) if reason.contains("stands for")),
+                "{refused:?}"
+            );
+        }
     }
     assert_eq!(tree::read_dir(&store.0, &holds).unwrap().len(), 4);
 }
