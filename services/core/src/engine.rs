@@ -24,6 +24,7 @@ mod outcome;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::mutant::{self, Mutant};
 use crate::path::RelPath;
 use crate::wire::Head;
 use changes::{Change, Changes, Scope};
@@ -33,6 +34,9 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// First and longest pause after a failure that may pass.
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// How soon a watcher tells of a rename that a step came upon. Looked at alone, the old path is
+/// gone, and an edit of it by others would stay there instead of following.
+const RENAME_TOLD: Duration = Duration::from_millis(25);
 /// So many applies and pushes in a row may find something stale before there is a pause.
 const STALE_FREE: u32 = 3;
 /// Pause before a path that changed while it was read is tried again.
@@ -284,6 +288,7 @@ impl Engine {
                 self.observe(head, is_answer);
             }
             Input::Changed(changes) => changes.iter().for_each(|c| self.changes.add(c, now)),
+            Input::Overflow if mutant::is_on(Mutant::DeafOverflow) => {}
             Input::Overflow => self.changes.everything(now),
             Input::Scanned { busy } => self.scanned(busy, now),
             Input::Compared(compared) => self.compared(compared, now),
@@ -334,6 +339,7 @@ impl Engine {
             // meanwhile.
             (Some(_), None) => false,
         };
+        let is_news = is_news || mutant::is_on(Mutant::OldHead);
         if is_news {
             self.head = Some(head);
         }

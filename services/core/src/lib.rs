@@ -22,6 +22,7 @@ pub mod id;
 pub mod label;
 pub mod limits;
 pub mod merge;
+pub mod mutant;
 pub mod node;
 pub mod nodes;
 pub mod pack;

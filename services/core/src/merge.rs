@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use crate::conflict;
 use crate::id::ObjectId;
 use crate::label::AgentName;
+use crate::mutant::{self, Mutant};
 use crate::node::{Entry, FileEntry};
 use crate::nodes::{Gather, Metered, NewNodes, Nodes, NodesError, Overlay};
 use crate::path::{Name, RelPath};
@@ -239,6 +240,9 @@ impl Merge<'_> {
         merged: &mut Entries,
         (name, entry, side): (&Name, Entry, Loser),
     ) {
+        if mutant::is_on(Mutant::NoCopy) {
+            return;
+        }
         let side = match side {
             Loser::Ours => self.ours,
             Loser::Theirs => self.theirs,
@@ -294,6 +298,7 @@ fn merge_leaves(all: Triple<Entry>) -> Outcome {
             }
         }
         (Some(_), Some(theirs)) => (all.ours, Some((theirs, Loser::Theirs))),
+        _ if mutant::is_on(Mutant::DeleteWins) => (None, None),
         (ours, theirs) => (ours.or(theirs), None),
     }
 }

@@ -4,7 +4,7 @@
 //! [`edit`] costs the directories on the way to the edited paths, not the tree. Relies on
 //! [`crate::split`] for where large directories are cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{ObjectId, ObjectKind};
 use crate::limits;
@@ -372,6 +372,36 @@ impl EditNode {
     fn only_removes(&self) -> bool {
         !matches!(self.set, Some(Some(_))) && self.below.values().all(Self::only_removes)
     }
+}
+
+/// Returns what turns one tree into another: an edit for each path where they differ, below both
+/// where both have a directory.
+///
+/// # Errors
+/// [`NodesError`] of reading the directories that differ.
+pub fn differences(nodes: &dyn Nodes, from: &ObjectId, to: &ObjectId) -> Result<Edits, NodesError> {
+    let nodes = Metered::new(nodes);
+    let mut edits = Edits::new();
+    let mut open = vec![(RelPath::root(), *from, *to)];
+    while let Some((path, from, to)) = open.pop() {
+        if from == to {
+            continue;
+        }
+        limits::check("path depth in names", limits::PATH_DEPTH, path.depth())?;
+        let (old, new) = (read_dir(&nodes, &from)?, read_dir(&nodes, &to)?);
+        let names: BTreeSet<&Name> = old.keys().chain(new.keys()).collect();
+        for name in names {
+            let (was, is) = (old.get(name), new.get(name));
+            match (was, is) {
+                (Some(Entry::Dir(was)), Some(Entry::Dir(is))) => {
+                    open.push((path.join(name), *was, *is));
+                }
+                _ if was == is => {}
+                _ => drop(edits.insert(path.join(name), is.copied())),
+            }
+        }
+    }
+    Ok(edits)
 }
 
 /// Calls `visit` for every path below `root`, parents first, in order of names.

@@ -124,19 +124,19 @@ impl Changes {
     /// Asks for a scan of a path that was not as expected, with all below; of everything for the
     /// root. What else is finished is looked at with it: a rename shows at two paths, and one of
     /// them alone tells half of it.
-    pub fn stale(&mut self, path: RelPath, now: Moment) {
+    pub fn stale(&mut self, path: RelPath, at: Moment) {
         if path.is_root() || self.waiting.len() >= PATHS_MAX {
-            return self.everything(now);
+            return self.everything(at);
         }
         let waiting = Waiting {
-            first: now,
-            due: now,
+            first: at,
+            due: at,
             is_subtree: true,
             is_open: false,
         };
         self.waiting.insert(path, waiting);
         let finished = self.waiting.values_mut().filter(|w| !w.is_open);
-        finished.for_each(|w| w.due = now);
+        finished.for_each(|w| w.due = w.due.min(at));
     }
 
     fn delay(&mut self, change: &Change, now: Moment) -> Duration {

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{BUSY_RETRY, Compared, Engine, Failure, RETRY_MIN, STALE_FREE, backoff};
+use super::{BUSY_RETRY, Compared, Engine, Failure, RENAME_TOLD, RETRY_MIN, STALE_FREE, backoff};
 use crate::clock::Moment;
 use crate::path::RelPath;
 use crate::wire::Head;
@@ -97,9 +97,12 @@ impl Engine {
     pub(super) fn applied(&mut self, stale: Vec<RelPath>, now: Moment) {
         self.applied_last = true;
         self.pace_stale(!stale.is_empty(), now);
-        // At once, whatever window the path waits in: until it is scanned the same step would fail
-        // again and again.
-        self.look_at(stale, now);
+        if !stale.is_empty() {
+            // Until they are scanned the same steps would fail again and again.
+            let look = now.after(RENAME_TOLD);
+            self.retry_at = Some(self.retry_at.map_or(look, |at| at.max(look)));
+            self.look_at(stale, look);
+        }
         self.done();
     }
 

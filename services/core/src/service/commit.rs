@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use crate::id::{ObjectId, RevisionId};
 use crate::label::AgentName;
 use crate::limits;
+use crate::mutant::{self, Mutant};
 use crate::revision::Revision;
 use crate::service::Now;
 use crate::service::admit::Pushed;
@@ -200,6 +201,9 @@ impl Commits {
             }
             match write {
                 Some((write, head)) => {
+                    if mutant::is_on(Mutant::EarlyAnswer) {
+                        reply_all(&head.head, &placed, effects);
+                    }
                     self.stage = Stage::Committing { head, placed };
                     effects.push(Effect::Commit(Box::new(write)));
                     return;
@@ -209,10 +213,12 @@ impl Commits {
         }
     }
 
-    /// Answers pushes that changed nothing, because they were in the lineage.
+    /// Answers pushes that changed nothing, because they were in the lineage. Whoever put them there
+    /// may not have learned of it, and told nobody.
     fn reply_before(&mut self, placed: &[(Ticket, RevisionId, Placed)], effects: &mut Vec<Effect>) {
         if let Some(Some(state)) = &self.facts.head {
             reply_all(&state.head, placed, effects);
+            effects.push(publish(state));
         }
         self.batch.clear();
         // Whoever asks next must see what other replicas did meanwhile.
@@ -224,11 +230,9 @@ impl Commits {
             return;
         };
         reply_all(&head.head, &placed, effects);
-        effects.push(Effect::Publish(Advert {
-            head: head.head,
-            root: head.revision.root,
-            author: head.revision.author.clone(),
-        }));
+        if !mutant::is_on(Mutant::NoPublish) {
+            effects.push(publish(&head));
+        }
         self.batch.clear();
         self.facts.keep_head(head);
     }
@@ -268,6 +272,14 @@ fn reply_all(head: &Head, placed: &[(Ticket, RevisionId, Placed)], effects: &mut
         };
         effects.push(Effect::Reply(*ticket, Ok(answer)));
     }
+}
+
+fn publish(state: &HeadState) -> Effect {
+    Effect::Publish(Advert {
+        head: state.head,
+        root: state.revision.root,
+        author: state.revision.author.clone(),
+    })
 }
 
 fn busy(reason: &str, entropy: u64) -> ServiceError {

@@ -84,6 +84,8 @@ pub enum Input {
     Taken(SocketNo),
     /// The time that [`Hub::next_wake`] named has come.
     Tick,
+    /// The replica sends a socket away.
+    Leave(SocketNo, Bye),
     /// The replica ends.
     End(Bye),
 }
@@ -159,6 +161,7 @@ impl Hub {
             Input::Refused(socket, frame) => self.refused(socket, frame, now),
             Input::Taken(socket) => self.taken(socket),
             Input::Tick => self.tick(now, &mut effects),
+            Input::Leave(socket, bye) => self.send_away(socket, bye, &mut effects),
             Input::End(bye) => self.end(&bye, &mut effects),
         }
         effects
@@ -416,6 +419,14 @@ impl Hub {
                 trees: part.to_vec(),
             };
             effects.push(Effect::Send(socket, Frame::Heads(heads)));
+        }
+    }
+
+    fn send_away(&mut self, socket: SocketNo, bye: Bye, effects: &mut Vec<Effect>) {
+        if self.sockets.contains_key(&socket) {
+            effects.push(Effect::Send(socket, Frame::Bye(bye)));
+            self.remove(socket, effects);
+            effects.push(Effect::Close(socket));
         }
     }
 

@@ -112,6 +112,39 @@ fn a_push_whose_file_was_renamed_is_made_anew_at_once() {
 }
 
 #[test]
+fn a_path_that_a_step_found_gone_is_looked_at_with_where_it_went() {
+    let mut agent = Agent::in_step();
+    assert_eq!(agent.take(told(2)), [compare(2)]);
+    let apply = Input::Compared(Compared::NeedsApply);
+    assert_eq!(agent.take(apply), [Effect::Apply]);
+    let stale = vec![path("f")];
+    let applied = Input::Applied { stale };
+    assert_eq!(agent.take(applied), [], "the watcher may not have told yet");
+    let renamed = [("f", ChangeKind::Gone), ("g", ChangeKind::Finished)];
+    let changes = renamed.map(|(at, kind)| Change {
+        path: path(at),
+        kind,
+    });
+    let scope = [(path("f"), true), (path("g"), false)];
+    let scan = Effect::Scan(Scope::Paths(scope.into()));
+    assert_eq!(agent.take(Input::Changed(changes.into())), [scan]);
+    assert_eq!(agent.take(scanned()), []);
+    assert_eq!(agent.wait(30), [compare(2)]);
+}
+
+#[test]
+fn a_step_that_found_something_else_is_not_tried_again_before_a_scan() {
+    let mut agent = Agent::in_step();
+    assert_eq!(agent.take(told(2)), [compare(2)]);
+    let apply = Input::Compared(Compared::NeedsApply);
+    assert_eq!(agent.take(apply), [Effect::Apply]);
+    let stale = vec![path("f")];
+    assert_eq!(agent.take(Input::Applied { stale }), []);
+    assert_eq!(agent.wait(30), [look_again("f")]);
+    assert_eq!(agent.take(scanned()), [compare(2)]);
+}
+
+#[test]
 fn a_file_that_is_written_all_the_time_is_tried_less_and_less() {
     let mut agent = Agent::in_step();
     assert_eq!(agent.save(), [Effect::Push]);

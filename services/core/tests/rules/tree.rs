@@ -261,6 +261,24 @@ proptest! {
     }
 
     #[test]
+    fn differences_turn_one_tree_into_the_other(
+        edits in btree_map(crate::strategies::paths(), proptest::option::of(0..4u8), 1..12),
+    ) {
+        let edits: Edits = edits
+            .into_iter()
+            .map(|(path, text)| (path, text.map(|t| file(&t.to_string()))))
+            .collect();
+        let mut store = Store::default();
+        let start = store.tree([("a/a", file("x")), ("a/b", file("y")), ("b", file("z"))]);
+        let end = store.edit(start, &edits);
+        for (from, to) in [(start, end), (end, start)] {
+            let found = tree::differences(&store.0, &from, &to).unwrap();
+            prop_assert!(found.len() <= edits.len() + 3, "only what differs");
+            prop_assert_eq!(store.edit(from, &found), to);
+        }
+    }
+
+    #[test]
     fn every_written_node_decodes_and_is_written_once(entries in directories(400)) {
         let (id, new) = write(&entries);
         let mut store = Store::default();
