@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use fsync_core::exception::Exception;
 use fsync_core::id::{ObjectId, RevisionId};
+use fsync_core::mutant::{self, Mutant};
 use fsync_core::node::Entry;
 use fsync_core::nodes::NodesError;
 use fsync_core::path::RelPath;
@@ -211,7 +212,10 @@ impl<'a> Applier<'a> {
         let first = self.take_keys(after);
         let files = self.files;
         let keys: Vec<StageKey> = staged.iter().filter_map(|s| s.key().cloned()).collect();
-        let sync = || fault::around(Point::StageSync, || files.sync_staged(&keys));
+        let sync = || match mutant::is_on(Mutant::NoStageSync) {
+            true => Ok(()),
+            false => fault::around(Point::StageSync, || files.sync_staged(&keys)),
+        };
         let stage = || stager.stage(first, after);
         if files.threads() == 1 {
             if !keys.is_empty() {
@@ -235,8 +239,12 @@ impl<'a> Applier<'a> {
     /// Makes the intents of the first batch durable.
     fn intend(&mut self, steps: &[Step]) -> Result<(), ApplyError> {
         let state = self.state;
+        let durability = match mutant::is_on(Mutant::LazyIntents) {
+            true => Durability::Lazy,
+            false => Durability::Durable,
+        };
         fault::around(Point::Intents, || {
-            state.update::<_, ApplyError>(Durability::Durable, |tx| {
+            state.update::<_, ApplyError>(durability, |tx| {
                 let mut edits = Edits::new(state, tx.roots()?);
                 self.write_intents(tx, &mut edits, steps)
             })
@@ -278,7 +286,7 @@ impl<'a> Applier<'a> {
     }
 
     /// The path cannot be as the target has it: both trees carry the target's entry, the exception
-    /// says why.
+    /// says why. What the synced tree had is kept for the next try.
     fn block(
         &mut self,
         tx: &mut Tx<'_>,
@@ -291,7 +299,12 @@ impl<'a> Applier<'a> {
             paths.push(from);
         }
         for path in paths {
-            tx.set_exception(path, Some(exception))?;
+            let synced = match step {
+                // The trees may have lost it already, to what is ignored in it.
+                Step::RemoveDir { .. } => Some(Entry::Dir(edits.empty_dir())),
+                _ => edits.lookup_synced(path)?,
+            };
+            tx.block(path, exception, synced.as_ref())?;
             edits.set_both(path, tree::lookup(self.state, &self.target.root, path)?);
         }
         Ok(())

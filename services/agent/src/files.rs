@@ -288,6 +288,11 @@ pub trait Files: Send + Sync {
     /// [`Problem::NotFound`] if it is gone.
     fn root(&self) -> Result<Stat>;
 
+    /// Returns whether a file's exec bit is what it was set to.
+    fn keeps_exec(&self) -> bool {
+        true
+    }
+
     /// Lists a directory in order of names. Names that no tree can hold (the marker directory) are
     /// left out.
     ///

@@ -8,6 +8,7 @@
 //! Place: `run.rs` owns one per folder on its sync thread; `core::engine` decides, `scan` and
 //! `apply` do.
 
+mod blocked;
 mod compare;
 mod head;
 mod hold;
@@ -24,6 +25,7 @@ use fsync_core::clock::Moment;
 use fsync_core::engine::{Effect, Engine, Input};
 use fsync_core::id::ObjectId;
 use fsync_core::label::AgentName;
+use fsync_core::mutant::{self, Mutant};
 use fsync_core::nodes::{NewNodes, NodesError};
 use fsync_core::revision::{MoveHint, Timestamp};
 use fsync_core::tree;
@@ -100,6 +102,7 @@ pub struct Folder {
     push: push::Pushing,
     pull: pull::Pulling,
     holds: hold::Holds,
+    blocked: blocked::Blocked,
     is_durable: bool,
 }
 
@@ -132,11 +135,13 @@ impl Folder {
             push: push::Pushing::default(),
             pull: pull::Pulling::default(),
             holds: hold::Holds::default(),
+            blocked: blocked::Blocked::default(),
             engine: Engine::default(),
             is_durable: true,
             empty,
             parts,
         };
+        folder.unblock_all()?;
         let mut out = Vec::new();
         out.extend(folder.tell_held()?);
         folder.run(Input::Started { has_pending }, now, &mut out)?;
@@ -155,6 +160,9 @@ impl Folder {
         let mut out = Vec::new();
         if self.is_root_back(now) {
             self.run(Input::Root { is_sound: true }, now, &mut out)?;
+        }
+        if let Some(decided) = self.unblock(&input, now)? {
+            self.run(decided, now, &mut out)?;
         }
         let input = match input {
             FolderInput::Connected => Some(Input::Connected),
@@ -190,7 +198,8 @@ impl Folder {
     /// # Errors
     /// [`FolderError::State`].
     pub fn settle(&mut self) -> Result<(), FolderError> {
-        if !std::mem::replace(&mut self.is_durable, true) {
+        let was_durable = std::mem::replace(&mut self.is_durable, true);
+        if !was_durable && !mutant::is_on(Mutant::NoSettle) {
             fault::around(Point::Settle, || self.parts.state.make_durable())?;
         }
         Ok(())
@@ -219,7 +228,10 @@ impl Folder {
             for effect in self.engine.handle(input, now.moment) {
                 match effect {
                     Effect::WakeAt(at) => wake = Some(at),
-                    effect => inputs.extend(self.carry_out(effect, now, out)?),
+                    effect => {
+                        inputs.extend(self.carry_out(effect, now, out)?);
+                        inputs.extend(self.blocked.take_released());
+                    }
                 }
             }
         }
@@ -227,6 +239,9 @@ impl Folder {
             let look = *self
                 .root_look
                 .get_or_insert_with(|| now.moment.after(hold::ROOT_LOOK));
+            wake = Some(wake.map_or(look, |wake: Moment| wake.min(look)));
+        }
+        if let Some(look) = self.blocked.wake(now.moment) {
             wake = Some(wake.map_or(look, |wake: Moment| wake.min(look)));
         }
         out.extend(wake.map(FolderEffect::WakeAt));

@@ -30,7 +30,7 @@ use fsync_core::revision::MoveHint;
 use crate::files::{Files, FilesError, Place, Problem, Stat};
 use crate::state::{Durability, Roots, State, StateError, key};
 
-pub use hash::{Hashed, hash_file, hash_link};
+pub use hash::{Hashed, as_kept, hash_file, hash_link, read_again};
 pub(crate) use visit::is_only_excepted;
 
 /// A root that lost all of more than this many files is taken for an unmounted or emptied one, not

@@ -17,8 +17,11 @@
 //! intents     path                -> Intent
 //! trash       slot text / path    -> Trashed
 //! resume      stage key           -> bytes of the assembly
+//! blocked     path                -> entry           what the synced tree had before
 //! ```
 
+mod engine;
+mod memory;
 mod nodes;
 mod records;
 mod row;
@@ -33,35 +36,22 @@ use fsync_core::cbor::DecodeError;
 use fsync_core::id::ObjectId;
 use fsync_core::nodes::{NewNodes, NodesError};
 use fsync_core::tree;
-use redb::{Database, ReadableDatabase, ReadableTableMetadata, StorageBackend, TableDefinition};
+use redb::{Database, StorageBackend};
 
+pub use memory::Memory;
 pub use nodes::Sweep;
 pub use records::{Intent, Standing, Trashed};
 pub use row::{DirNo, Held, Row, Stamp};
 pub use view::{Snapshot, Source, Tx, View};
 
 use crate::files::disk;
+use engine::{Engine, Part, Rows};
 use nodes::Cache;
-use view::Part;
 
 /// Memory that the database may use for its cache, in bytes.
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Layout of the tables; a database of another one is moved aside and rebuilt.
-const LAYOUT: &[u8] = b"1";
-
-/// Bytes as redb's key and value type.
-pub(crate) type Bytes = &'static [u8];
-type Definition = TableDefinition<'static, Bytes, Bytes>;
-
-const META: Definition = TableDefinition::new("meta");
-const NODES: Definition = TableDefinition::new("nodes");
-const INDEX: Definition = TableDefinition::new("index");
-const DIRS: Definition = TableDefinition::new("dirs");
-const INODES: Definition = TableDefinition::new("inodes");
-const EXCEPTIONS: Definition = TableDefinition::new("exceptions");
-const INTENTS: Definition = TableDefinition::new("intents");
-const TRASH: Definition = TableDefinition::new("trash");
-const RESUME: Definition = TableDefinition::new("resume");
+const LAYOUT: &[u8] = b"2";
 
 /// Names of values in the meta table. Values of the folder driver are kept under names of its own.
 pub mod key {
@@ -157,7 +147,7 @@ pub struct Roots {
 /// The state of one folder.
 #[derive(Debug)]
 pub struct State {
-    database: Database,
+    engine: Engine,
     /// Counts lazy updates.
     lazy: AtomicU64,
     /// How many of them are known to be durable.
@@ -207,7 +197,7 @@ impl State {
                 source: Box::new(other.into()),
             },
         })?;
-        Self::prepare(database)
+        Self::prepare(Engine::File(database))
     }
 
     /// Opens or makes the state in a storage of the caller's, as the simulator does.
@@ -218,12 +208,20 @@ impl State {
         let database = Database::builder()
             .set_cache_size(CACHE_BYTES)
             .create_with_backend(backend)?;
-        Self::prepare(database)
+        Self::prepare(Engine::File(database))
     }
 
-    fn prepare(database: Database) -> Result<Self> {
+    /// Opens or makes the state in memory, as the simulator does.
+    ///
+    /// # Errors
+    /// [`StateError::Damaged`] if it was made by another version.
+    pub fn open_in(memory: Memory) -> Result<Self> {
+        Self::prepare(Engine::Memory(memory))
+    }
+
+    fn prepare(engine: Engine) -> Result<Self> {
         let state = Self {
-            database,
+            engine,
             lazy: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             cache: Mutex::default(),
@@ -256,8 +254,8 @@ impl State {
         durability: Durability,
         change: impl FnOnce(&mut Tx<'_>) -> std::result::Result<T, E>,
     ) -> std::result::Result<T, E> {
-        let mut transaction = self.database.begin_write().map_err(StateError::from)?;
-        let mut tx = Tx::new(&transaction);
+        let writing = self.engine.write()?;
+        let mut tx = Tx::new(&writing);
         let value = change(&mut tx)?;
         let is_changed = tx.is_changed;
         drop(tx);
@@ -267,15 +265,12 @@ impl State {
         // Counted while the transaction keeps other updates out.
         let seen = match durability {
             Durability::Lazy => {
-                transaction
-                    .set_durability(redb::Durability::None)
-                    .map_err(StateError::from)?;
                 self.lazy.fetch_add(1, Ordering::Relaxed);
                 0
             }
             Durability::Durable => self.lazy.load(Ordering::Relaxed),
         };
-        transaction.commit().map_err(StateError::from)?;
+        writing.commit(durability)?;
         self.settled.fetch_max(seen, Ordering::Relaxed);
         Ok(value)
     }
@@ -289,7 +284,7 @@ impl State {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        Ok(Snapshot::new(self.database.begin_read()?))
+        Ok(Snapshot::new(self.engine.read()?))
     }
 
     /// Makes all earlier lazy updates durable.
@@ -308,7 +303,7 @@ impl State {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn node_count(&self) -> Result<u64> {
-        Ok(self.snapshot()?.table(Part::Nodes)?.len()?)
+        self.snapshot()?.table(Part::Nodes)?.len()
     }
 }
 

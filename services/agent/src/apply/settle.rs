@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fsync_core::mutant::{self, Mutant};
 use fsync_core::path::{Name, RelPath};
 use fsync_runtime::fault::{self, Point};
 
@@ -37,7 +38,9 @@ impl Applier<'_> {
             let now = self.files.now();
             let stats = self.files.stat_all(&dir, &names)?;
             for ((name, placed), stat) in placed.iter().zip(stats) {
-                let is_ours = |row: &Row, stat: &Stat| row.is_as_put(stat) && stat.ctime <= *placed;
+                let is_ours = |row: &Row, stat: &Stat| {
+                    row.is_as_put(stat, self.files.keeps_exec()) && stat.ctime <= *placed
+                };
                 if let Some(row) = tx.row(no, name)?
                     && let Some(stat) = stat.filter(|stat| is_ours(&row, stat))
                 {
@@ -81,7 +84,9 @@ impl Applier<'_> {
         let applied = std::mem::take(&mut self.open.applied);
         let dirs: BTreeSet<RelPath> = applied.iter().filter_map(RelPath::parent).collect();
         let dirs: Vec<RelPath> = dirs.into_iter().collect();
-        fault::around(Point::DirsSync, || self.files.sync_dirs(&dirs))?;
+        if !mutant::is_on(Mutant::NoDirSync) {
+            fault::around(Point::DirsSync, || self.files.sync_dirs(&dirs))?;
+        }
         let state = self.state;
         fault::around(Point::IntentsEnd, || {
             state.update(Durability::Durable, |tx| {

@@ -25,6 +25,7 @@ macro_rules! expect {
 mod dirs;
 
 use fsync_core::exception::Exception;
+use fsync_core::mutant::{self, Mutant};
 use fsync_core::node::{Entry, FileEntry, Mtime};
 use fsync_core::path::{Name, RelPath};
 use fsync_core::plan::Step;
@@ -62,6 +63,11 @@ pub(super) fn failed(error: FilesError) -> StepResult {
         }
         Problem::NoSpace | Problem::Busy | Problem::Io => StepResult::Retry(error),
     }
+}
+
+/// Returns whether what was taken off a path is what the plan was based on.
+fn as_expected(row: &Row, taken: &Stat) -> bool {
+    row.stamp.is_content(taken) || mutant::is_on(Mutant::NoSecondLook)
 }
 
 impl Applier<'_> {
@@ -126,9 +132,10 @@ impl Applier<'_> {
         };
         let row = tx.row(spot.dir, &spot.name)?;
         let fits = |row: &Row| {
-            row.entry().is_some_and(|entry| entry.is_same(was))
-                && stat.is_some_and(|stat| row.is_same_stamp(&stat))
-                && (!row.is_racy() || self.still_holds(path, row, was))
+            mutant::is_on(Mutant::NoCheck)
+                || row.entry().is_some_and(|entry| entry.is_same(was))
+                    && stat.is_some_and(|stat| row.is_same_stamp(&stat))
+                    && (!row.is_racy() || self.still_holds(path, row, was))
         };
         Ok(match row.filter(fits) {
             Some(row) => Ok((spot, row)),
@@ -138,11 +145,7 @@ impl Applier<'_> {
 
     /// Reads a file whose row was recorded too soon after a change to be trusted.
     fn still_holds(&self, path: &RelPath, row: &Row, was: &Entry) -> bool {
-        let hashed = match was {
-            Entry::Symlink(_) => scan::hash_link(self.files, Place::Tree(path)),
-            _ => scan::hash_file(self.files, Place::Tree(path)),
-        };
-        matches!(hashed, Hashed::Entry { entry, stat, .. }
+        matches!(scan::read_again(self.files, Place::Tree(path), was), Hashed::Entry { entry, stat, .. }
             if entry.is_same(was) && row.is_same_stamp(&stat))
     }
 
@@ -204,7 +207,7 @@ impl Applier<'_> {
         }
         self.drop_assembly(batch.0, key)?;
         let displaced = self.files.stat(stage)?;
-        let Some(displaced) = displaced.filter(|stat| row.stamp.is_content(stat)) else {
+        let Some(displaced) = displaced.filter(|stat| as_expected(&row, stat)) else {
             self.files.rename(stage, tree, Rename::Exchange)?;
             self.clear_swap(path, &swap, &staged)?;
             return Ok(StepResult::Stale);
@@ -264,7 +267,7 @@ impl Applier<'_> {
         let slot = attempt!(self.move_to_trash_raw(Place::Tree(path), path));
         let trash = Place::Trash(slot, path);
         let taken = self.files.stat(trash)?;
-        let Some(taken) = taken.filter(|stat| row.stamp.is_content(stat)) else {
+        let Some(taken) = taken.filter(|stat| as_expected(&row, stat)) else {
             // A writer was faster: give it back. If its path is taken by now, it is safe in the
             // trash.
             let back = self
@@ -293,6 +296,9 @@ impl Applier<'_> {
         (at, path): (Place<'_>, &RelPath),
         trashed: &Trashed,
     ) -> Result<(), ApplyError> {
+        if mutant::is_on(Mutant::NoTrash) {
+            return Ok(self.files.remove_file(at)?);
+        }
         let slot = self.move_to_trash(at, path)?;
         tx.set_trashed(slot, path, Some(trashed))?;
         self.sources.trashed(&trashed.entry, slot, path);

@@ -18,7 +18,8 @@ use rustix::io::Errno;
 use super::handle::{DiskFile, fails, fails_io, open_below, stat_at, stat_c};
 use super::{Files, Kind, Listed, Meta, Opened, Place, Rename, Result, StageKey, Stat, TrashSlot};
 use calls::{
-    apply_meta, in_parallel, list_names, make_dirs, open_own, or_none, split, sync_all, write_all,
+    apply_meta, in_parallel, keeps_exec, list_names, make_dirs, open_own, or_none, split, sync_all,
+    write_all,
 };
 use names::{Spelling, other_spelling};
 
@@ -39,6 +40,7 @@ pub struct Disk {
     stage: OwnedFd,
     trash: OwnedFd,
     spelling: Spelling,
+    keeps_exec: bool,
 }
 
 impl Disk {
@@ -60,6 +62,7 @@ impl Disk {
             stage,
             trash,
             spelling: Spelling::of(&marker),
+            keeps_exec: keeps_exec(&marker),
         })
     }
 
@@ -148,6 +151,10 @@ impl Files for Disk {
     fn now(&self) -> i64 {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         since.map_or(0, |d| i64::try_from(d.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    fn keeps_exec(&self) -> bool {
+        self.keeps_exec
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -13,6 +13,7 @@ use fsync_core::engine::{Compared, Input};
 use fsync_core::exception::Exception;
 use fsync_core::hints;
 use fsync_core::id::{ObjectId, RevisionId};
+use fsync_core::mutant::{self, Mutant};
 use fsync_core::node::Entry;
 use fsync_core::nodes::{NodesError, Overlay};
 use fsync_core::path::RelPath;
@@ -98,6 +99,9 @@ impl Folder {
         self.root_check = RootCheck::Hold;
         self.local_moves = hints::compose([&*self.local_moves, &*outcome.moves]);
         for (path, exception) in outcome.began {
+            if matches!(exception, Exception::Unreadable { .. }) {
+                self.blocked.note();
+            }
             out.extend(
                 problem_of(&exception)
                     .map(|reason| FolderEffect::Notice(Notice::Problem { path, reason })),
@@ -192,7 +196,7 @@ impl Folder {
         out: &mut Vec<FolderEffect>,
     ) -> Result<Compared, FolderError> {
         let base = self.parts.state.snapshot()?.base()?;
-        if head.is_none() && base.is_some() {
+        if head.is_none() && base.is_some() && !mutant::is_on(Mutant::NoHead) {
             // Not what the service said of the base before: an old answer, or a loss that it will
             // tell of by the base.
             return Ok(Compared::Wait(now.moment.after(NO_HEAD_PAUSE)));
@@ -210,6 +214,10 @@ impl Folder {
             }
         };
         self.meet_again(&head_root)?;
+        if self.unblock_changed(&head_root)? {
+            // What happened there meanwhile is looked at first.
+            return Ok(Compared::Wait(now.moment));
+        }
         if base.is_none() && head.is_some() && self.ask_about_strangers(&head_root)? {
             return Ok(Compared::NeedsFetch);
         }
@@ -311,6 +319,7 @@ impl Folder {
         let keep: Vec<ObjectId> = [synced, roots.working, self.empty]
             .into_iter()
             .chain(pending)
+            .chain(self.blocked_roots()?)
             .collect();
         state.sweep(&keep)?;
         Ok(())

@@ -361,7 +361,8 @@ impl Folder {
                 StepResult::Retry(error) => {
                     applying.trouble = Some(room::text(step.path(), &error));
                 }
-                StepResult::Stale | StepResult::Blocked(_) => {}
+                StepResult::Blocked(_) => self.blocked.note(),
+                StepResult::Stale => {}
             }
         }
         if !again.is_empty() {

@@ -14,6 +14,7 @@ use fsync_core::changed::{self, ChangedFile};
 use fsync_core::engine::{Compared, Failure, Input};
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::limits;
+use fsync_core::mutant::{self, Mutant};
 use fsync_core::node::Entry;
 use fsync_core::nodes::{NodesError, Overlay};
 use fsync_core::path::RelPath;
@@ -52,7 +53,9 @@ pub(super) struct Pending {
     revision: Vec<u8>,
     /// The head's root that it was made against.
     head_root: ObjectId,
-    /// The synced tree once it is acknowledged.
+    /// The synced tree when it was made.
+    synced_before: ObjectId,
+    /// The synced tree once it is acknowledged, but for what changed in it meanwhile.
     pub(super) synced_after: ObjectId,
     /// Where contents are read that do not stand in the folder where the revision has them.
     sources: Sources,
@@ -104,7 +107,14 @@ impl Folder {
             serde_json::to_vec(&pending).or(Err(FolderError::Damaged("unsent revision")))?;
         fault::around(Point::PushRecord, || {
             let state = &self.parts.state;
-            state.update(Durability::Lazy, |tx| tx.set_value(RECORD, Some(&record)))
+            state.update(Durability::Lazy, |tx| {
+                if mutant::is_on(Mutant::EarlySync) {
+                    let roots = tx.roots()?;
+                    let synced = pending.synced_after;
+                    tx.set_roots(&Roots { synced, ..roots })?;
+                }
+                tx.set_value(RECORD, Some(&record))
+            })
         })?;
         self.is_durable = false;
         self.send(&pending, false, out)
@@ -143,6 +153,9 @@ impl Folder {
             comparison.moves.clone()
         };
         moves.truncate(limits::REVISION_MOVES);
+        if mutant::is_on(Mutant::NoMoves) {
+            moves.clear();
+        }
         let revision = Revision {
             root,
             parents: ready.head.iter().map(|head| head.revision).collect(),
@@ -155,6 +168,7 @@ impl Folder {
         Ok(Pending {
             revision: revision.to_bytes(),
             head_root: ready.head_root,
+            synced_before: state.snapshot()?.roots()?.synced,
             synced_after,
             sources,
             is_slice,
@@ -301,13 +315,17 @@ impl Folder {
         };
         let state = &self.parts.state;
         let roots = state.snapshot()?.roots()?;
+        let mut overlay = Overlay::new(&**state);
+        // An exception that ended meanwhile took what the service has out of the synced tree: it
+        // was never on this disk, and must not look as if it had been removed from it.
+        let meanwhile = tree::differences(&overlay, &pending.synced_before, &roots.synced)?;
+        let synced = tree::edit(&mut overlay, &pending.synced_after, &meanwhile)?;
+        let new = overlay.into_new();
         fault::around(Point::Base, || {
             state.update(Durability::Lazy, |tx| {
+                tx.put_nodes(&new)?;
                 tx.set_base(Some(&base))?;
-                tx.set_roots(&Roots {
-                    synced: pending.synced_after,
-                    ..roots
-                })?;
+                tx.set_roots(&Roots { synced, ..roots })?;
                 tx.set_value(RECORD, None)
             })
         })?;
@@ -317,7 +335,8 @@ impl Folder {
             self.local_moves.clear();
         }
         self.holds.went_out(pending.deletes);
-        if answer.outcome == CommitOutcome::Head || answer.head.revision == id {
+        let is_head = answer.outcome == CommitOutcome::Head || answer.head.revision == id;
+        if is_head || mutant::is_on(Mutant::MergedIsMine) {
             let known = Known {
                 revision: id,
                 root: revision.root,

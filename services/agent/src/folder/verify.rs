@@ -153,14 +153,11 @@ fn index(
 }
 
 fn content(parts: &Parts, path: &RelPath, row: &Row, stat: &Stat) -> Seen {
-    let hashed = match row.entry() {
-        Some(Entry::Symlink(_)) => scan::hash_link(&*parts.files, Place::Tree(path)),
-        _ => scan::hash_file(&*parts.files, Place::Tree(path)),
+    let Some(was) = row.entry() else {
+        return Seen::Waiting;
     };
-    match hashed {
-        Hashed::Entry { entry, .. } if row.entry().is_some_and(|was| was.is_same(&entry)) => {
-            Seen::Right(stat.size)
-        }
+    match scan::read_again(&*parts.files, Place::Tree(path), was) {
+        Hashed::Entry { entry, .. } if was.is_same(&entry) => Seen::Right(stat.size),
         // Written while it was read, or so soon after it was last read that its times do not tell.
         Hashed::Entry { stat: after, .. } if after != *stat || row.is_racy() => Seen::Waiting,
         Hashed::Entry { .. } => Seen::Wrong(Finding::Rotten),

@@ -21,7 +21,7 @@ use crate::control::{Failure, FailureKind, PathText, Response};
 use crate::files::{
     Files, FilesError, Meta, Place, Problem, Rename, StageKey, TrashSlot, make_dir, make_dirs,
 };
-use crate::scan::{Hashed, hash_file, hash_link};
+use crate::scan::{Hashed, read_again};
 use crate::state::StateError;
 
 /// Numbers of staged files that this file makes; apply counts from below.
@@ -178,10 +178,7 @@ fn is_there(net: &Net, path: &RelPath, entry: &Entry) -> Result<bool, RestoreErr
 
 async fn has_rotted(net: &Net, path: RelPath, entry: Entry) -> bool {
     let files = net.parts.files.clone();
-    let read = move || match entry {
-        Entry::Symlink(_) => hash_link(&*files, Place::Tree(&path)),
-        _ => hash_file(&*files, Place::Tree(&path)),
-    };
+    let read = move || read_again(&*files, Place::Tree(&path), &entry);
     let hashed = net.shutdown.spawn_blocking("restore", read).await;
     !matches!(hashed, Ok(Hashed::Entry { entry: there, .. }) if there.is_same(&entry))
 }

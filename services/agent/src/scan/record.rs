@@ -12,6 +12,7 @@ use std::sync::mpsc::Receiver;
 
 use fsync_core::exception::Exception;
 use fsync_core::node::Entry;
+use fsync_core::nodes::NewNodes;
 use fsync_core::path::{Name, RelPath};
 use fsync_core::revision::MoveHint;
 use fsync_runtime::fault::{self, Point};
@@ -20,6 +21,7 @@ use super::ScanError;
 use super::workers::{Batch, Change};
 use crate::edits::Edits;
 use crate::files::{Files, Stat};
+use crate::scan::as_kept;
 use crate::state::{DirNo, Durability, Held, Roots, Row, Stamp, State, Tx};
 
 /// Changes that one transaction holds.
@@ -161,7 +163,7 @@ impl<'a> Recorder<'a> {
             Change::Excepted(exception) => self.except(step, (path, name), exception),
             Change::Gone(row) => self.gone(step, (path, name), &row),
             Change::Dir { stat, moved } => {
-                self.end_seen(step, &path)?;
+                self.end_seen(step, &path, None)?;
                 self.directory(step, (path, name), (&stat, moved))
             }
             Change::Leaf {
@@ -170,7 +172,8 @@ impl<'a> Recorder<'a> {
                 entry,
                 nodes,
             } => {
-                self.end_seen(step, &path)?;
+                let entry = self.as_kept(step, (&path, name), entry)?;
+                self.end_seen(step, &path, Some(&entry))?;
                 step.edits.absorb(nodes);
                 let row = Row {
                     stamp: Stamp::from(&stat),
@@ -182,12 +185,44 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Ends an exception that a scan can see, now that the path is plainly there.
-    fn end_seen(&mut self, step: &mut Step<'_, '_, 'a>, path: &RelPath) -> Result<(), ScanError> {
-        match step.tx.exception(path)? {
-            Some(exception) if exception.is_seen_by_scan() => self.end(step, path),
-            _ => Ok(()),
+    /// On a disk without exec bits a file has the one that is known of its path.
+    fn as_kept(
+        &self,
+        step: &mut Step<'_, '_, 'a>,
+        (path, name): (&RelPath, &Name),
+        found: Entry,
+    ) -> Result<Entry, ScanError> {
+        if self.files.keeps_exec() {
+            return Ok(found);
         }
+        let row = step.tx.row(step.no, name)?;
+        let known = match row.and_then(|row| row.entry().copied()) {
+            Some(known) => Some(known),
+            None => step.edits.lookup_synced(path)?,
+        };
+        Ok(as_kept(self.files, found, known.as_ref()))
+    }
+
+    /// Ends an exception that a scan can see, now that the path is plainly there. What is as the
+    /// synced tree has it was no edit meanwhile, so it keeps its ancestor.
+    fn end_seen(
+        &mut self,
+        step: &mut Step<'_, '_, 'a>,
+        path: &RelPath,
+        found: Option<&Entry>,
+    ) -> Result<(), ScanError> {
+        let exception = step.tx.exception(path)?;
+        if !exception.is_some_and(|exception| exception.is_seen_by_scan()) {
+            return Ok(());
+        }
+        let synced = step.edits.lookup_synced(path)?;
+        if found.is_some_and(|found| synced.is_some_and(|synced| synced.is_same(found))) {
+            tracing::debug!(?path, "an exception ends, without an edit");
+            step.tx.set_exception(path, None)?;
+            self.ended.push(path.clone());
+            return Ok(());
+        }
+        self.end(step, path)
     }
 
     /// Ends an exception: the path is merged without an ancestor from now on.
@@ -218,6 +253,7 @@ impl<'a> Recorder<'a> {
             Some(known) if !known.is_seen_by_scan() => return Ok(()),
             _ => {}
         }
+        tracing::debug!(?path, ?exception, "an exception begins");
         step.tx.set_exception(&path, Some(&exception))?;
         step.edits.restore(&path)?;
         self.began.push((path, exception));
@@ -293,8 +329,29 @@ impl<'a> Recorder<'a> {
             None => step.edits.make_dir(&path)?,
         }
         if let Some(from) = from {
+            self.leave_excepted(step, &from, &path)?;
             self.gone_dirs.push(from.clone());
             self.moves.push(MoveHint { from, to: path });
+        }
+        Ok(())
+    }
+
+    /// What is excepted in a directory that moved stays excepted where it was; at its new place it is
+    /// what the index has.
+    fn leave_excepted(
+        &self,
+        step: &mut Step<'_, '_, 'a>,
+        from: &RelPath,
+        to: &RelPath,
+    ) -> Result<(), ScanError> {
+        for (excepted, _) in step.tx.exceptions_within(from)? {
+            let rest = excepted.strip_prefix(from).filter(|rest| !rest.is_root());
+            let Some(rest) = rest else { continue };
+            let here = to.concat(&rest);
+            let mut new = NewNodes::default();
+            let there = step.tx.indexed(&here, &mut new)?;
+            step.edits.absorb(new);
+            step.edits.set_working(&here, there);
         }
         Ok(())
     }

@@ -1,14 +1,15 @@
 //! Nodes in the state: decoded ones in a small cache, unreachable ones swept.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
 
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::node::Node;
 use fsync_core::nodes::{Nodes, NodesError};
-use redb::ReadableTable;
 
-use super::view::{Part, get};
+use super::engine::{Part, Rows};
+use super::view::get;
 use super::{Durability, Result, State, StateError, key};
 
 /// Encoded bytes of the nodes that are kept decoded.
@@ -141,12 +142,13 @@ impl State {
     fn dead(&self, live: &HashSet<ObjectId>) -> Result<Vec<ObjectId>> {
         let snapshot = self.snapshot()?;
         let mut dead = Vec::new();
-        for item in snapshot.table(Part::Nodes)?.iter()? {
-            let id = ObjectId::from_slice(item?.0.value()).ok_or(StateError::Damaged("node"))?;
+        snapshot.table(Part::Nodes)?.scan(&[], |id, _| {
+            let id = ObjectId::from_slice(id).ok_or(StateError::Damaged("node"))?;
             if !live.contains(&id) {
                 dead.push(id);
             }
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(dead)
     }
 }

@@ -27,6 +27,18 @@ impl Standing {
             synced: entry,
         }
     }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        write_entry(out, self.disk.as_ref());
+        write_entry(out, self.synced.as_ref());
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            disk: read_entry(fields)?,
+            synced: read_entry(fields)?,
+        })
+    }
 }
 
 /// What apply is about to do at a path; durable before the first visible step.
@@ -92,10 +104,8 @@ impl Trashed {
 impl Intent {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(280);
-        for standing in [&self.expected, &self.target] {
-            write_entry(&mut out, standing.disk.as_ref());
-            write_entry(&mut out, standing.synced.as_ref());
-        }
+        self.expected.write(&mut out);
+        self.target.write(&mut out);
         out.extend_from_slice(self.revision.as_bytes());
         out.extend_from_slice(&self.time.to_le_bytes());
         out
@@ -103,22 +113,28 @@ impl Intent {
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
         let mut fields = Fields(bytes);
-        let standing = |fields: &mut Fields<'_>| {
-            Some(Standing {
-                disk: read_entry(fields)?,
-                synced: read_entry(fields)?,
-            })
-        };
         let mut read = || {
             Some(Self {
-                expected: standing(&mut fields)?,
-                target: standing(&mut fields)?,
+                expected: Standing::read(&mut fields)?,
+                target: Standing::read(&mut fields)?,
                 revision: RevisionId::from_bytes(*fields.id()?.as_bytes()),
                 time: fields.i64()?,
             })
         };
         read().ok_or(StateError::Damaged("intent"))
     }
+}
+
+/// Writes what the synced tree had at a path before it was blocked.
+pub(super) fn encode_blocked(synced: Option<&Entry>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(60);
+    write_entry(&mut out, synced);
+    out
+}
+
+/// Reads it.
+pub(super) fn decode_blocked(bytes: &[u8]) -> Result<Option<Entry>> {
+    read_entry(&mut Fields(bytes)).ok_or(StateError::Damaged("blocked path"))
 }
 
 const NONE: u8 = 0;

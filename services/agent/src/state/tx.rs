@@ -2,27 +2,29 @@
 
 use fsync_core::exception::Exception;
 use fsync_core::id::{ObjectId, ObjectKind};
+use fsync_core::node::Entry;
 use fsync_core::nodes::NewNodes;
 use fsync_core::path::{Name, RelPath};
+use fsync_core::tree::{self, Entries};
 use fsync_core::wire::Head;
-use redb::{AccessGuard, ReadableTable};
 
-use super::view::{Part, inode_key, row_key, trash_key};
+use super::engine::{Part, Rows};
+use super::records::encode_blocked;
+use super::view::{inode_key, row_key, trash_key};
 use super::{DirNo, Held, Intent, Result, Roots, Row, Stamp, StateError, Trashed, Tx, key};
 use crate::files::TrashSlot;
 
 impl Tx<'_> {
     /// Writes or removes a row of a table; one that is as wished already is left alone.
     fn set(&mut self, part: Part, key: &[u8], value: Option<&[u8]>) -> Result<()> {
-        if self.table(part)?.get(key)?.as_ref().map(AccessGuard::value) == value {
+        let rows = self.table(part)?;
+        if rows
+            .read(key, |there| Some(there) == value)?
+            .unwrap_or(value.is_none())
+        {
             return Ok(());
         }
-        let table = self.table_mut(part)?;
-        match value {
-            Some(value) => table.insert(key, value).map(drop)?,
-            None => table.remove(key).map(drop)?,
-        }
-        Ok(())
+        self.table_mut(part)?.put(key, value)
     }
 
     /// Sets or removes a value by its name.
@@ -177,6 +179,31 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Makes the working tree's entry of a path from the rows: what the index has there is what it
+    /// was last seen to be. New nodes go to `out`.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn indexed(&self, path: &RelPath, out: &mut NewNodes) -> Result<Option<Entry>> {
+        Ok(match self.row_at(path)?.map(|row| row.held) {
+            None => None,
+            Some(Held::Leaf(entry)) => Some(entry),
+            Some(Held::Dir(no)) => Some(Entry::Dir(self.indexed_dir(no, out)?)),
+        })
+    }
+
+    fn indexed_dir(&self, dir: DirNo, out: &mut NewNodes) -> Result<ObjectId> {
+        let mut entries = Entries::new();
+        for (name, row) in self.rows(dir)? {
+            let entry = match row.held {
+                Held::Leaf(entry) => entry,
+                Held::Dir(no) => Entry::Dir(self.indexed_dir(no, out)?),
+            };
+            entries.insert(name, entry);
+        }
+        Ok(tree::write_dir(&entries, out))
+    }
+
     /// Moves a row: one row, also for a directory with all below it. `row` is what it is at its new
     /// place.
     ///
@@ -199,7 +226,20 @@ impl Tx<'_> {
     pub fn set_exception(&mut self, path: &RelPath, exception: Option<&Exception>) -> Result<()> {
         let json = exception.map(serde_json::to_vec).transpose();
         let json = json.or(Err(StateError::Damaged("exception")))?;
-        self.set(Part::Exceptions, path.as_bytes(), json.as_deref())
+        self.set(Part::Exceptions, path.as_bytes(), json.as_deref())?;
+        self.set(Part::Blocked, path.as_bytes(), None)
+    }
+
+    /// Excepts a path where the head's entry cannot be put; `synced` is what the synced tree had
+    /// there until then, unless it was blocked already.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn block(&mut self, path: &RelPath, why: &Exception, synced: Option<&Entry>) -> Result<()> {
+        let earlier = super::view::get(self.table(Part::Blocked)?, path.as_bytes())?;
+        self.set_exception(path, Some(why))?;
+        let synced = earlier.unwrap_or_else(|| encode_blocked(synced));
+        self.set(Part::Blocked, path.as_bytes(), Some(&synced))
     }
 
     /// Sets or removes the intent at a path.

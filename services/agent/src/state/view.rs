@@ -1,64 +1,19 @@
 //! Reading the state: the same methods over a snapshot and inside an update.
 
+use std::ops::ControlFlow::{Break, Continue};
 use std::sync::OnceLock;
 
 use fsync_core::exception::Exception;
 use fsync_core::id::{ObjectId, RevisionId};
+use fsync_core::node::Entry;
 use fsync_core::path::{Name, RelPath};
 use fsync_core::wire::{Epoch, Head, Seq};
-use redb::{
-    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, WriteTransaction,
-};
 
+use super::engine::{Part, ReadRows, Reading, Rows, WriteRows, Writing};
+use super::records::decode_blocked;
 use super::row::Fields;
-use super::{
-    Bytes, DIRS, Definition, DirNo, EXCEPTIONS, INDEX, INODES, INTENTS, Intent, META, NODES,
-    RESUME, Result, Roots, Row, StateError, TRASH, Trashed, key,
-};
+use super::{DirNo, Intent, Result, Roots, Row, StateError, Trashed, key};
 use crate::files::{Stat, TrashSlot};
-
-/// One table of the state; the number is its place in [`View`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    Meta,
-    Nodes,
-    Index,
-    Dirs,
-    Inodes,
-    Exceptions,
-    Intents,
-    Trash,
-    Resume,
-}
-
-impl Part {
-    /// All of them, in order of their numbers.
-    pub(super) const ALL: [Self; 9] = [
-        Self::Meta,
-        Self::Nodes,
-        Self::Index,
-        Self::Dirs,
-        Self::Inodes,
-        Self::Exceptions,
-        Self::Intents,
-        Self::Trash,
-        Self::Resume,
-    ];
-
-    fn definition(self) -> Definition {
-        match self {
-            Self::Meta => META,
-            Self::Nodes => NODES,
-            Self::Index => INDEX,
-            Self::Dirs => DIRS,
-            Self::Inodes => INODES,
-            Self::Exceptions => EXCEPTIONS,
-            Self::Intents => INTENTS,
-            Self::Trash => TRASH,
-            Self::Resume => RESUME,
-        }
-    }
-}
 
 /// The tables of the state, each opened when it is first needed: most readers and writers need one
 /// or two.
@@ -70,20 +25,20 @@ pub struct View<S: Source> {
 }
 
 /// The state at one moment.
-pub type Snapshot = View<ReadTransaction>;
+pub type Snapshot = View<Reading>;
 /// The state inside an update.
-pub type Tx<'t> = View<&'t WriteTransaction>;
+pub type Tx<'t> = View<&'t Writing<'t>>;
 
 /// Where tables come from: a transaction.
 pub trait Source {
     /// An open table.
-    type Table: ReadableTable<Bytes, Bytes>;
+    type Table: Rows;
 
     /// Opens a table.
     ///
     /// # Errors
     /// [`StateError`] of the database.
-    fn table(&self, definition: Definition) -> Result<Self::Table>;
+    fn table(&self, part: Part) -> Result<Self::Table>;
 }
 
 impl Tx<'_> {
@@ -95,19 +50,19 @@ impl Tx<'_> {
     }
 }
 
-impl Source for ReadTransaction {
-    type Table = ReadOnlyTable<Bytes, Bytes>;
+impl Source for Reading {
+    type Table = ReadRows;
 
-    fn table(&self, definition: Definition) -> Result<Self::Table> {
-        Ok(self.open_table(definition)?)
+    fn table(&self, part: Part) -> Result<ReadRows> {
+        self.rows(part)
     }
 }
 
-impl<'t> Source for &'t WriteTransaction {
-    type Table = Table<'t, Bytes, Bytes>;
+impl<'t> Source for &'t Writing<'t> {
+    type Table = WriteRows<'t>;
 
-    fn table(&self, definition: Definition) -> Result<Self::Table> {
-        Ok(self.open_table(definition)?)
+    fn table(&self, part: Part) -> Result<WriteRows<'t>> {
+        self.rows(part)
     }
 }
 
@@ -132,7 +87,7 @@ impl<S: Source> View<S> {
         if let Some(table) = cell.get() {
             return Ok(table);
         }
-        let table = self.source.table(part.definition())?;
+        let table = self.source.table(part)?;
         Ok(cell.get_or_init(|| table))
     }
 
@@ -227,10 +182,10 @@ impl<S: Source> View<S> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn row(&self, dir: DirNo, name: &Name) -> Result<Option<Row>> {
-        let found = self
-            .table(Part::Index)?
-            .get(row_key(dir, name.as_bytes()).as_slice())?;
-        found.map(|guard| Row::decode(guard.value())).transpose()
+        let key = row_key(dir, name.as_bytes());
+        self.table(Part::Index)?
+            .read(&key, Row::decode)?
+            .transpose()
     }
 
     /// Returns the rows of a directory in order of names.
@@ -238,16 +193,16 @@ impl<S: Source> View<S> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn rows(&self, dir: DirNo) -> Result<Vec<(Name, Row)>> {
-        let (from, to) = (row_key(dir, b""), row_key(DirNo(dir.0 + 1), b""));
+        let prefix = row_key(dir, b"");
         let mut rows = Vec::new();
-        for item in self
-            .table(Part::Index)?
-            .range(from.as_slice()..to.as_slice())?
-        {
-            let (key, value) = item?;
-            let name = Name::new(&key.value()[8..]).or(Err(StateError::Damaged("name")))?;
-            rows.push((name, Row::decode(value.value())?));
-        }
+        self.table(Part::Index)?.scan(&prefix, |key, value| {
+            let Some(name) = key.strip_prefix(prefix.as_slice()) else {
+                return Ok(Break(()));
+            };
+            let name = Name::new(name).or(Err(StateError::Damaged("name")))?;
+            rows.push((name, Row::decode(value)?));
+            Ok(Continue(()))
+        })?;
         Ok(rows)
     }
 
@@ -370,20 +325,31 @@ impl<S: Source> View<S> {
     /// [`StateError`] of the database.
     pub fn exceptions_within(&self, dir: &RelPath) -> Result<Vec<(RelPath, Exception)>> {
         let mut found = Vec::new();
-        for item in self
-            .table(Part::Exceptions)?
-            .range::<&[u8]>(dir.as_bytes()..)?
-        {
-            let (path, json) = item?;
+        let prefix = dir.as_bytes();
+        self.table(Part::Exceptions)?.scan(prefix, |path, json| {
             // Between `a` and `a/b` other names sort, such as `a-b`.
-            if !path.value().starts_with(dir.as_bytes()) {
-                break;
+            if !path.starts_with(prefix) {
+                return Ok(Break(()));
             }
-            let path = parse_path(path.value())?;
+            let path = parse_path(path)?;
             if path.is_within(dir) {
-                found.push((path, read_exception(json.value())?));
+                found.push((path, read_exception(json)?));
             }
-        }
+            Ok(Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Returns the blocked paths, and what the synced tree had at each before.
+    ///
+    /// # Errors
+    /// [`StateError`] of the database.
+    pub fn blocked(&self) -> Result<Vec<(RelPath, Option<Entry>)>> {
+        let mut found = Vec::new();
+        self.table(Part::Blocked)?.scan(&[], |path, before| {
+            found.push((parse_path(path)?, decode_blocked(before)?));
+            Ok(Continue(()))
+        })?;
         Ok(found)
     }
 
@@ -393,10 +359,10 @@ impl<S: Source> View<S> {
     /// [`StateError`] of the database.
     pub fn intents(&self) -> Result<Vec<(RelPath, Intent)>> {
         let mut found = Vec::new();
-        for item in self.table(Part::Intents)?.iter()? {
-            let (path, value) = item?;
-            found.push((parse_path(path.value())?, Intent::decode(value.value())?));
-        }
+        self.table(Part::Intents)?.scan(&[], |path, value| {
+            found.push((parse_path(path)?, Intent::decode(value)?));
+            Ok(Continue(()))
+        })?;
         Ok(found)
     }
 
@@ -405,8 +371,8 @@ impl<S: Source> View<S> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn intent(&self, path: &RelPath) -> Result<Option<Intent>> {
-        let found = self.table(Part::Intents)?.get(path.as_bytes())?;
-        found.map(|guard| Intent::decode(guard.value())).transpose()
+        let intents = self.table(Part::Intents)?;
+        intents.read(path.as_bytes(), Intent::decode)?.transpose()
     }
 
     /// Returns what the state knows of something in the trash.
@@ -414,12 +380,9 @@ impl<S: Source> View<S> {
     /// # Errors
     /// [`StateError`] of the database.
     pub fn trashed_at(&self, slot: TrashSlot, path: &RelPath) -> Result<Option<Trashed>> {
-        let found = self
-            .table(Part::Trash)?
-            .get(trash_key(slot, path).as_slice())?;
-        found
-            .map(|guard| Trashed::decode(guard.value()))
-            .transpose()
+        let key = trash_key(slot, path);
+        let trash = self.table(Part::Trash)?;
+        trash.read(&key, Trashed::decode)?.transpose()
     }
 
     /// Returns what one slot of the trash holds.
@@ -429,13 +392,13 @@ impl<S: Source> View<S> {
     pub fn trashed(&self, slot: TrashSlot) -> Result<Vec<(RelPath, Trashed)>> {
         let prefix = trash_key(slot, &RelPath::root());
         let mut found = Vec::new();
-        for item in self.table(Part::Trash)?.range::<&[u8]>(&prefix[..]..)? {
-            let (key, value) = item?;
-            let Some(path) = key.value().strip_prefix(prefix.as_slice()) else {
-                break;
+        self.table(Part::Trash)?.scan(&prefix, |key, value| {
+            let Some(path) = key.strip_prefix(prefix.as_slice()) else {
+                return Ok(Break(()));
             };
-            found.push((parse_path(path)?, Trashed::decode(value.value())?));
-        }
+            found.push((parse_path(path)?, Trashed::decode(value)?));
+            Ok(Continue(()))
+        })?;
         Ok(found)
     }
 
@@ -453,9 +416,10 @@ impl<S: Source> View<S> {
     /// [`StateError`] of the database.
     pub fn resumable(&self) -> Result<Vec<String>> {
         let mut keys = Vec::new();
-        for item in self.table(Part::Resume)?.iter()? {
-            keys.push(String::from_utf8_lossy(item?.0.value()).into_owned());
-        }
+        self.table(Part::Resume)?.scan(&[], |key, _| {
+            keys.push(String::from_utf8_lossy(key).into_owned());
+            Ok(Continue(()))
+        })?;
         Ok(keys)
     }
 }
@@ -464,6 +428,6 @@ fn read_exception(json: &[u8]) -> Result<Exception> {
     serde_json::from_slice(json).or(Err(StateError::Damaged("exception")))
 }
 
-pub(super) fn get(table: &impl ReadableTable<Bytes, Bytes>, key: &[u8]) -> Result<Option<Vec<u8>>> {
-    Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
+pub(super) fn get(table: &impl Rows, key: &[u8]) -> Result<Option<Vec<u8>>> {
+    table.read(key, <[u8]>::to_vec)
 }

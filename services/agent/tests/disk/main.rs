@@ -7,6 +7,7 @@
 
 mod apply;
 mod containment;
+mod engines;
 mod fixture;
 mod holds;
 mod large;

@@ -202,3 +202,23 @@ fn a_replaced_or_emptied_root_is_a_hold() {
     folder.write("one", "x");
     assert_eq!(folder.scan().deletes, 30);
 }
+
+#[test]
+fn what_is_excepted_in_a_directory_does_not_move_with_it() {
+    let folder = Folder::new();
+    folder.write("g/a", "1");
+    folder.write("g/b", "2");
+    folder.scan();
+    folder.sync_all_known();
+    folder.remove("g/b");
+    folder.fifo("g/b");
+    folder.scan();
+    assert_eq!(
+        folder.working(),
+        ["g/", "g/a=1", "g/b=2"],
+        "the FIFO is no delete"
+    );
+    folder.rename("g", "h");
+    folder.scan();
+    assert_eq!(folder.working(), ["h/", "h/a=1"]);
+}

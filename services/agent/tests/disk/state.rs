@@ -93,17 +93,6 @@ fn a_state_that_is_open_is_refused() {
 }
 
 #[test]
-fn a_failed_update_changes_nothing() {
-    let folder = Folder::new();
-    let failed = folder.state.update(Durability::Lazy, |tx| {
-        tx.set_number("n", 1)?;
-        Err::<(), _>(StateError::Damaged("test"))
-    });
-    assert!(failed.is_err());
-    assert_eq!(folder.state.snapshot().unwrap().number("n").unwrap(), 0);
-}
-
-#[test]
 fn a_sweep_keeps_what_the_roots_reach() {
     let folder = Folder::new();
     folder.write("a/b/c", "x");

@@ -29,7 +29,9 @@ impl Applier<'_> {
         }));
         let stat = self.files.stat(Place::Tree(to))?;
         let stamp = match stat {
-            Some(stat) if row.is_as_put(&stat) || row.dir().is_some() => Stamp::from(&stat),
+            Some(stat) if row.dir().is_some() || row.is_as_put(&stat, self.files.keeps_exec()) => {
+                Stamp::from(&stat)
+            }
             _ => row.stamp,
         };
         let row = Row {

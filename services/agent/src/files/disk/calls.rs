@@ -4,15 +4,18 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use fsync_core::node::Mtime;
-use rustix::fs::{Mode, OFlags, RawDir, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Timespec, Timestamps};
 use rustix::io::Errno;
 
 use super::super::handle::{fails, fails_io, open_below, stat_at};
 use super::super::{Meta, Result, Stat};
 use super::{LIST_BUFFER_BYTES, SYNC_THREADS};
+
+/// A file that is made and removed when a folder is opened.
+const EXEC_PROBE: &str = "probe-exec";
 
 pub(super) fn open_own(dir: BorrowedFd<'_>, name: &str, shown: &str) -> Result<OwnedFd> {
     match rustix::fs::mkdirat(dir, name, Mode::from_raw_mode(0o700)) {
@@ -138,4 +141,29 @@ pub(super) fn sync_all(fd: &OwnedFd, shown: impl ToString) -> Result<()> {
     duplicate
         .and_then(|fd| std::fs::File::from(fd).sync_all())
         .map_err(fails_io("make durable", shown))
+}
+
+/// Finds out whether the disk of the agent's own directory keeps exec bits; one that nothing can be
+/// made on is taken for a usual one.
+pub(super) fn keeps_exec(marker: impl AsFd) -> bool {
+    let is_kept = || -> rustix::io::Result<bool> {
+        let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let off = Mode::from_raw_mode(0o600);
+        let probe = rustix::fs::openat(&marker, EXEC_PROBE, flags, off)?;
+        let mut answers = [false, true].into_iter().map(|exec| {
+            let mode = if exec {
+                Mode::from_raw_mode(0o700)
+            } else {
+                off
+            };
+            rustix::fs::fchmod(&probe, mode)?;
+            Ok((rustix::fs::fstat(&probe)?.st_mode & 0o100 != 0) == exec)
+        });
+        answers.try_fold(true, |all, kept: rustix::io::Result<bool>| Ok(all && kept?))
+    };
+    let is_kept = is_kept().unwrap_or(true);
+    if let Err(error) = rustix::fs::unlinkat(&marker, EXEC_PROBE, AtFlags::empty()) {
+        tracing::debug!(%error, "the probe of exec bits stays");
+    }
+    is_kept
 }
