@@ -1,5 +1,5 @@
 //! What every fsync process needs whatever it does: orderly ends, logs, the TLS provider, shared
-//! flags, and the crash tests' fault points.
+//! flags, the admin port, and the crash tests' fault points.
 //!
 //! Guarantees: tasks start in [`shutdown`] only, so that every process can end all of them; logs go
 //! to stderr only, so that stdout stays the contract of each binary.
@@ -7,6 +7,8 @@
 //! another.
 //! Place: used by server, agent, demo, load test and tests.
 
+#[cfg(feature = "admin")]
+pub mod admin;
 pub mod args;
 pub mod crypto;
 pub mod fault;

@@ -1,8 +1,8 @@
 //! Joins the parts: configuration to stores, stores to trees and sockets, all of it to one
 //! listener; and its end.
 //!
-//! Guarantees: a data directory is used by one server at a time; the drain order stands in
-//! [`Server::drain`], once.
+//! Guarantees: a data directory is used by one server at a time; the order of the end stands in
+//! [`Server::shutdown`], once.
 
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fsync_core::service::error::ServiceError;
-use fsync_core::wire::{Bye, ByeCode};
 use fsync_runtime::Shutdown;
+use fsync_runtime::admin::{self, Health as Ready};
 use fsync_runtime::shutdown::Unfinished;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
@@ -21,8 +21,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::bus::local::Line;
 use crate::bus::redis::Wires;
 use crate::bus::{Bus, Health};
-use crate::clock;
-use crate::config::{Access, BlobStore, Config, ConfigError};
+use crate::config::{Access, BlobStore, Config, ConfigError, Drain};
 use crate::http::{self, Api, gate::Gate};
 use crate::journal::memory::Memory;
 use crate::journal::redb::Redb;
@@ -33,15 +32,12 @@ use crate::redis::{Redis, RedisConfig, RedisStartError};
 use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
-use crate::{follow, fsck, gc};
+use crate::{drain, follow, fsck, gc};
 
 /// The journal, in the data directory.
 const JOURNAL: &str = "journal.redb";
 /// How long tasks may take to end once the listener is closed.
 const END: Duration = Duration::from_secs(30);
-/// Agents come back after this time, in milliseconds, plus jitter.
-const BACK_MS: u64 = 200;
-const BACK_JITTER_MS: u64 = 800;
 
 /// Why a server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +177,12 @@ pub struct Server {
     sockets: Sockets,
     /// Ends the listener and the tasks that wait for something to do.
     tasks: Shutdown,
-    drain: Duration,
+    /// Ends the admin port, which answers until all else has ended.
+    late: Shutdown,
+    gate: Gate,
+    ready: Ready,
+    admin: Option<SocketAddr>,
+    drain: Drain,
     parts: Parts,
 }
 
@@ -220,13 +221,11 @@ impl Server {
         if config.access == Access::Anyone {
             warn!(listen = %config.listen, "no authentication: anybody who reaches it reads and writes all trees");
         }
-        let tasks = Shutdown::new();
+        let (tasks, late) = (Shutdown::new(), Shutdown::new());
+        let (ready, admin) = open_admin(&config, &late).await?;
         let parts = build_parts(&config, &tasks).await?;
-        let listener = TcpListener::bind(config.listen).await;
-        let listener = listener.map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
+        ready.check(hears(Arc::clone(&parts.bus)));
+        let listener = bind(config.listen).await?;
         let address = listener.local_addr().unwrap_or(config.listen);
         let bus = &parts.bus;
         let (layer, sockets) = Sockets::layer(parts.store.clone(), Arc::clone(bus), &tasks);
@@ -238,10 +237,11 @@ impl Server {
         );
         gc::rebuild_index(&parts.store).await?;
         start_background(&config, &parts, (&sockets, &trees), &tasks);
+        let gate = Gate::default();
         let api = Api {
             store: parts.store.clone(),
             trees,
-            gate: Gate::default(),
+            gate: gate.clone(),
         };
         let routes = http::routes(api).layer(layer);
         let token = tasks.token();
@@ -253,9 +253,14 @@ impl Server {
             }
         }));
         info!(%address, ?config, "server started");
+        ready.started();
         Ok(Self {
             address,
             sockets,
+            late,
+            gate,
+            ready,
+            admin,
             tasks,
             drain: config.drain,
             parts,
@@ -265,6 +270,11 @@ impl Server {
     /// Returns the address that it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the address that answers questions about health.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
     }
 
     /// Returns how well this replica hears the others.
@@ -283,26 +293,56 @@ impl Server {
     /// # Errors
     /// [`Unfinished`] names tasks that did not end in time.
     pub async fn shutdown(self) -> Result<(), Unfinished> {
-        self.drain();
+        // 1. not ready; sockets are told to come back, and closed, over the drain time
+        drain::drain(&self.sockets, &self.gate, &self.ready, self.drain).await;
+        // 2. nobody new: the listener stops taking connections, requests in flight go on
+        info!("server is ending");
+        self.tasks.trigger();
+        // 3. commits in work and uploads in flight end
         let unfinished = self.tasks.wait(END).await;
+        // 4. the journal closes, then the directory's lock is given back
         if let Err(error) = self.parts.store.journal().close().await {
             warn!(%error, "the journal did not close well");
         }
-        unfinished
+        self.late.end(END).await.and(unfinished)
     }
+}
 
-    fn drain(&self) {
-        // 1. nobody new: the listener stops taking connections, requests in flight go on
-        self.tasks.trigger();
-        // 2. sockets are told to come back, and closed
-        self.sockets.end(Bye {
-            code: ByeCode::Shutdown,
-            reason: "the server is shutting down: reconnect".to_owned(),
-            retry_after_ms: Some(BACK_MS + clock::random_u64() % BACK_JITTER_MS),
-        });
-        // 3. the caller waits for tasks: commits in work and uploads in flight end
-        // 4. the journal closes, then the directory's lock is given back
-        info!(drain = ?self.drain, "server is ending");
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| StartError::Listen { address, source })
+}
+
+/// Opens the admin port, if there is to be one, before anything that may take long.
+async fn open_admin(
+    config: &Config,
+    late: &Shutdown,
+) -> Result<(Ready, Option<SocketAddr>), StartError> {
+    let ready = Ready::default();
+    let Some(address) = config.admin else {
+        return Ok((ready, None));
+    };
+    let listener = bind(address).await?;
+    let address = listener.local_addr().unwrap_or(address);
+    info!(%address, "admin port");
+    let serve = admin::serve(listener, ready.clone(), late.clone());
+    drop(late.spawn("admin", serve));
+    Ok((ready, Some(address)))
+}
+
+/// A replica that does not hear itself would tell its agents of nothing but by polling: others serve
+/// new ones better. One whose Redis is down stays ready, as all would be down.
+fn hears(bus: Arc<dyn Bus>) -> impl Fn() -> Result<(), String> + Send + Sync {
+    move || match bus.health() {
+        Health {
+            is_deaf: true,
+            can_tell: true,
+            echo_age,
+        } => Err(format!(
+            "wake-ups of other replicas do not arrive: nothing was heard for {} s",
+            echo_age.as_secs()
+        )),
+        Health { .. } => Ok(()),
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Health {
     pub echo_age: Duration,
     /// Whether that is too long ago: new heads come by polling only.
     pub is_deaf: bool,
+    /// Whether it can tell others: one that can, and is deaf, is worse off than the rest.
+    pub can_tell: bool,
 }
 
 /// What a bus answers when it is ready.

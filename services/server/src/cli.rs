@@ -7,8 +7,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use fsync_runtime::{LogArgs, duration};
 
-use crate::config::{Access, BlobStore, Config, ConfigError, Retention};
+use crate::config::{Access, BlobStore, Config, ConfigError, Drain, Retention};
 use crate::redis::RedisConfig;
+
+/// Drain time of a replica, in seconds.
+const DRAIN_SECONDS: u64 = 45;
 
 /// Keeps folders in step across machines: the service that agents connect to.
 #[derive(Debug, Parser)]
@@ -104,9 +107,13 @@ pub struct ServerArgs {
     /// Time between two garbage collections; 0s switches them off
     #[arg(long, env = "FSYNC_GC_INTERVAL", default_value = "6h", value_parser = duration)]
     gc_interval: Duration,
-    /// How long to wait for sockets and uploads at the end, in seconds
-    #[arg(long, env = "FSYNC_DRAIN_SECONDS", default_value_t = 0)]
-    drain_seconds: u64,
+    /// Where /livez, /readyz and /startupz are answered; not at all if not given
+    #[arg(long, env = "FSYNC_ADMIN_LISTEN", value_name = "HOST:PORT")]
+    admin_listen: Option<String>,
+    /// Over how many seconds agents are sent to other replicas at the end; it is over as soon as
+    /// nobody is left [default: 45 with --redis, else 0]
+    #[arg(long, env = "FSYNC_DRAIN_SECONDS", value_name = "SECONDS")]
+    drain_seconds: Option<u64>,
 }
 
 impl ServerArgs {
@@ -118,7 +125,7 @@ impl ServerArgs {
         let data_dir = self.data_dir.clone().or_else(default_data_dir);
         let data_dir = data_dir.ok_or(ConfigError::DataDir)?;
         let config = Config {
-            listen: address(&self.listen)?,
+            listen: address("--listen", &self.listen)?,
             access: match self.insecure_no_auth {
                 true => Access::Anyone,
                 false => Access::Loopback,
@@ -135,13 +142,28 @@ impl ServerArgs {
                 grace: self.gc_grace,
                 interval: self.gc_interval,
             },
-            drain: Duration::from_secs(self.drain_seconds),
+            drain: self.drain(),
+            admin: match &self.admin_listen {
+                Some(text) => Some(address("--admin-listen", text)?),
+                None => None,
+            },
         };
         config.check()
     }
 }
 
 impl ServerArgs {
+    fn drain(&self) -> Drain {
+        let usual = match self.redis {
+            Some(_) => DRAIN_SECONDS,
+            None => 0,
+        };
+        Drain {
+            over: Duration::from_secs(self.drain_seconds.unwrap_or(usual)),
+            ..Drain::default()
+        }
+    }
+
     fn redis(&self) -> Result<Option<RedisConfig>, ConfigError> {
         let Some(url) = &self.redis else {
             return Ok(None);
@@ -168,8 +190,8 @@ fn default_data_dir() -> Option<PathBuf> {
     Some(base.join("fsync-server"))
 }
 
-fn address(text: &str) -> Result<SocketAddr, ConfigError> {
-    let bad = || ConfigError::Listen(text.to_owned());
+fn address(flag: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
+    let bad = || ConfigError::Listen(flag, text.to_owned());
     let mut found = text.to_socket_addrs().map_err(|_e| bad())?;
     found.next().ok_or_else(bad)
 }
@@ -217,6 +239,15 @@ mod tests {
         assert_eq!(blobs("memory:"), Ok(BlobStore::Memory));
         assert!(blobs("file://x").is_err());
         assert!(blobs("s3://x").is_err());
+    }
+
+    #[test]
+    fn replicas_are_drained_and_a_server_alone_is_not() {
+        let over = |flags: &[&str]| config(flags).unwrap().drain.over.as_secs();
+        let redis = ["--redis", "redis://127.0.0.1"];
+        assert_eq!((over(&[]), over(&redis)), (0, DRAIN_SECONDS));
+        assert_eq!(over(&["--drain-seconds", "7"]), 7);
+        assert_eq!(over(&[&redis[..], &["--drain-seconds", "0"]].concat()), 0);
     }
 
     #[test]

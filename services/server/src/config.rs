@@ -49,6 +49,25 @@ impl Default for Retention {
     }
 }
 
+/// How a replica ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// Time for load balancers to notice that the replica is not ready any more.
+    pub lead: Duration,
+    /// Over how long sockets are sent away after that; zero sends all away at once, without the
+    /// lead.
+    pub over: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            lead: Duration::from_secs(5),
+            over: Duration::ZERO,
+        }
+    }
+}
+
 /// The configuration of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -64,8 +83,10 @@ pub struct Config {
     pub redis: Option<RedisConfig>,
     /// What is kept how long.
     pub retention: Retention,
-    /// How long to wait for sockets to leave at the end.
-    pub drain: Duration,
+    /// How sockets are sent away at the end.
+    pub drain: Drain,
+    /// Where questions about health are answered.
+    pub admin: Option<SocketAddr>,
 }
 
 /// A configuration that cannot be used.
@@ -96,8 +117,8 @@ pub enum ConfigError {
     #[error("neither --data-dir nor XDG_DATA_HOME nor HOME is set: give --data-dir DIR")]
     DataDir,
     /// The address cannot be understood.
-    #[error("--listen {0:?} is not an address: use HOST:PORT, as in 127.0.0.1:8484")]
-    Listen(String),
+    #[error("{0} {1:?} is not an address: use HOST:PORT, as in 127.0.0.1:8484")]
+    Listen(&'static str, String),
 }
 
 impl Config {
@@ -111,7 +132,8 @@ impl Config {
             blobs: BlobStore::Memory,
             redis: None,
             retention: Retention::default(),
-            drain: Duration::ZERO,
+            drain: Drain::default(),
+            admin: None,
         }
     }
 

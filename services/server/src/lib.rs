@@ -24,6 +24,7 @@ pub mod bus;
 pub mod cli;
 mod clock;
 pub mod config;
+pub mod drain;
 pub mod follow;
 pub mod fsck;
 pub mod gc;

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::future::ready;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub struct Sockets(Arc<Inner>);
 struct Inner {
     state: Mutex<State>,
     next: AtomicU64,
+    /// The replica ends.
+    is_closing: AtomicBool,
     store: Store,
     bus: Arc<dyn Bus>,
     tasks: Shutdown,
@@ -75,6 +77,8 @@ enum Refused {
         "protocol: this server speaks version {PROTOCOL_VERSION}, the agent version {0}: update the older one"
     )]
     Protocol(u32),
+    #[error("busy: the server is shutting down: reconnect")]
+    Ending,
     #[error(
         "malformed: the handshake's auth must be {{\"protocol\": number, \"agent\": name}}: {0}"
     )]
@@ -87,6 +91,7 @@ impl Sockets {
         let sockets = Self(Arc::new(Inner {
             state: Mutex::default(),
             next: AtomicU64::new(1),
+            is_closing: AtomicBool::new(false),
             store,
             bus,
             tasks: tasks.clone(),
@@ -131,6 +136,21 @@ impl Sockets {
         Ok(())
     }
 
+    /// Takes no new socket from now on.
+    pub fn close_door(&self) {
+        self.0.is_closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the sockets that are connected.
+    pub fn numbers(&self) -> Vec<SocketNo> {
+        self.lock().sockets.keys().copied().collect()
+    }
+
+    /// Says goodbye to one.
+    pub fn leave(&self, number: SocketNo, bye: Bye) {
+        self.input(Input::Leave(number, bye));
+    }
+
     /// Says goodbye to all.
     pub fn end(&self, bye: Bye) {
         self.input(Input::End(bye));
@@ -144,6 +164,9 @@ impl Sockets {
     /// Checks a handshake and registers all handlers. Runs before the client learns that it is
     /// connected.
     fn admit(&self, socket: &SocketRef, auth: Result<Value, String>) -> Result<(), Refused> {
+        if self.0.is_closing.load(Ordering::Relaxed) {
+            return Err(Refused::Ending);
+        }
         let auth = auth.map_err(Refused::Malformed)?;
         // The version first: another version may say the rest differently.
         let protocol = auth

@@ -117,6 +117,7 @@ impl Bus for Local {
         Health {
             echo_age: Duration::ZERO,
             is_deaf: false,
+            can_tell: true,
         }
     }
 }

@@ -11,7 +11,7 @@
 //! Tasks: `bus`, started by [`Wires::new`], keeps subscriptions what they must be; ends at shutdown.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -66,6 +66,8 @@ struct Shared {
     ear: Ear,
     replica: u64,
     probes: AtomicU64,
+    /// Whether the last probes were published.
+    can_tell: AtomicBool,
 }
 
 impl Wires {
@@ -85,6 +87,7 @@ impl Wires {
             ear: Ear::new(Partition::nth(replica)),
             replica,
             probes: AtomicU64::new(0),
+            can_tell: AtomicBool::new(true),
         });
         drop(tasks.spawn("bus", keep(Arc::clone(&shared), tasks.clone())));
         Ok(Self {
@@ -176,7 +179,10 @@ impl Shared {
             let text = Bytes::from(text.clone());
             self.redis.call("SPUBLISH", channel, vec![text])
         });
-        for error in join_all(calls).await.into_iter().filter_map(Result::err) {
+        let told = join_all(calls).await;
+        self.can_tell
+            .store(told.iter().all(Result::is_ok), Ordering::Relaxed);
+        for error in told.into_iter().filter_map(Result::err) {
             debug!(%error, "a probe was not published");
         }
     }
@@ -272,6 +278,7 @@ impl Bus for Wires {
         Health {
             echo_age,
             is_deaf: echo_age > DEAF,
+            can_tell: self.shared.can_tell.load(Ordering::Relaxed),
         }
     }
 }

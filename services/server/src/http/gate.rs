@@ -65,6 +65,14 @@ impl Gate {
     }
 }
 
+impl Gate {
+    /// Returns whether nothing is in work and nobody waits.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+            && self.room.available_permits() == ROOM_BYTES / UNIT_BYTES
+    }
+}
+
 fn busy() -> ServiceError {
     ServiceError::Unavailable {
         reason: "too many transfers at once".to_owned(),

@@ -8,6 +8,7 @@
 mod agent;
 mod bus;
 mod contract;
+mod drain;
 mod fsck;
 mod gc;
 mod http;

@@ -22,13 +22,13 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// The name that the client gives to `Event::Connect`.
 const CONNECTED: &str = "open";
 
-struct Socket {
+pub(crate) struct Socket {
     client: Client,
     events: Receiver<(String, Value)>,
 }
 
 impl Socket {
-    async fn connect(url: &str, auth: Value) -> Self {
+    pub(crate) async fn connect(url: &str, auth: Value) -> Self {
         let (sender, events) = mpsc::channel(64);
         let on_any = move |event: Event, payload: Payload, _: Client| {
             let sender = sender.clone();
@@ -62,7 +62,7 @@ impl Socket {
         Self { client, events }
     }
 
-    async fn joined(url: &str) -> Self {
+    pub(crate) async fn joined(url: &str) -> Self {
         Self::joined_as(url, "laptop").await
     }
 
@@ -73,8 +73,13 @@ impl Socket {
         socket
     }
 
+    /// Ends the connection.
+    pub(crate) async fn leave(self) {
+        self.client.disconnect().await.unwrap();
+    }
+
     /// Returns the next event of this name; others are passed over.
-    async fn next_raw(&mut self, name: &str) -> Value {
+    pub(crate) async fn next_raw(&mut self, name: &str) -> Value {
         loop {
             let event = timeout(DEADLINE, self.events.recv()).await;
             let (got, value) = event.unwrap_or_else(|_| panic!("no {name} came")).unwrap();
@@ -84,12 +89,12 @@ impl Socket {
         }
     }
 
-    async fn next<T: DeserializeOwned>(&mut self, name: &str) -> T {
+    pub(crate) async fn next<T: DeserializeOwned>(&mut self, name: &str) -> T {
         let value = self.next_raw(name).await;
         serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{name} {value}: {e}"))
     }
 
-    async fn subscribe(&mut self, id: u64, cursors: Vec<Cursor>) -> Heads {
+    pub(crate) async fn subscribe(&mut self, id: u64, cursors: Vec<Cursor>) -> Heads {
         let request = Subscribe { id, trees: cursors };
         let request = serde_json::to_value(request).unwrap();
         self.client.emit("subscribe", request).await.unwrap();
@@ -97,7 +102,7 @@ impl Socket {
     }
 }
 
-fn cursor(tree: &str) -> Cursor {
+pub(crate) fn cursor(tree: &str) -> Cursor {
     Cursor {
         tree: tree.parse().unwrap(),
         base: None,
