@@ -15,15 +15,20 @@
 //!                                              server: service over a Ledger
 //! ```
 
+pub mod acts;
 pub mod audit;
 pub mod backend;
 pub mod check;
+pub mod event;
 pub mod files;
+pub mod follow;
 pub mod hand;
 pub mod inodes;
+pub mod kept;
 pub mod log;
 pub mod machine;
 pub mod net;
+pub mod replicas;
 pub mod rng;
 pub mod run;
 pub mod server;

@@ -110,6 +110,19 @@ impl System {
         Process::start_with(self.server, args, &self.path("logs"), environment)
     }
 
+    /// As [`System::server_on`], by a [`Launch`].
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn server_by(&self, launch: &Launch, listen: &str) -> Result<Server> {
+        let mut command = launch.command(binary(self.server)?);
+        command.args(["--listen", listen, "--data-dir"]);
+        command.arg(self.path("data"));
+        let mut process = Process::spawn(SERVER, command, &self.path("logs"))?;
+        let url = process.line_after("listening on ", PATIENCE)?;
+        Ok(Server { process, url })
+    }
+
     /// Starts an agent that keeps a folder in step until it is stopped; the folder's name is the
     /// agent's. It is connected, and answers verbs, when this returns.
     ///

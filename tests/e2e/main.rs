@@ -12,5 +12,6 @@ mod odd_disks;
 mod permissions;
 mod replicas;
 mod restarts;
+mod server_power;
 mod small_disk;
 mod verbs;

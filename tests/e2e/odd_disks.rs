@@ -2,6 +2,7 @@
 //! errors. A real agent on such a disk, and one on the usual disk.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Context, Result};
 use fsync_tests::folder::{self, write, write_exec};
@@ -254,5 +255,28 @@ fn a_disk_that_is_mounted_anew_is_the_same_folder() -> Result<()> {
     pair.b = pair.system.agent_on(&pair.disk, "b", &pair.server)?;
     pair.in_step()?;
     assert_eq!(names(&pair.a)?, ["d", "d/f"]);
+    Ok(())
+}
+
+#[test]
+fn a_disk_without_exec_bits_takes_none_from_the_others() -> Result<()> {
+    let Some(pair) = Pair::start(&["--no-exec"])? else {
+        return Ok(());
+    };
+    let is_exec = |name: &str| -> Result<bool> {
+        let mode = fs::metadata(pair.a.root.join(name))?.permissions().mode();
+        Ok(mode & 0o100 != 0)
+    };
+    write_exec(&pair.a.root, "tool", "first")?;
+    write(&pair.a.root, "text", "first")?;
+    pair.flush()?;
+    assert_eq!(fs::read_to_string(pair.b.root.join("tool"))?, "first");
+    assert!(is_exec("tool")?, "what b has is no edit");
+    // An edit where there is no bit leaves it as it is elsewhere.
+    write(&pair.b.root, "tool", "second")?;
+    write(&pair.b.root, "text", "second")?;
+    pair.flush()?;
+    assert_eq!(fs::read_to_string(pair.a.root.join("tool"))?, "second");
+    assert!(is_exec("tool")? && !is_exec("text")?);
     Ok(())
 }

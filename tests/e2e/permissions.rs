@@ -76,5 +76,51 @@ fn what_may_not_be_written_is_blocked_and_named_and_all_else_goes_on() -> Result
     // What is blocked here is gone for nobody.
     a.flush()?;
     assert_eq!(fs::read_to_string(a.root.join("closed/further"))?, "new");
+    // Once it may be written the agent goes on by itself.
+    set_mode(&b.root.join("closed"), 0o755)?;
+    system.in_step("a", "b")
+}
+
+#[test]
+fn what_is_blocked_follows_the_head_and_stays_an_edit_if_it_is_one() -> Result<()> {
+    let system = System::new()?;
+    let server = system.server()?;
+    let a = system.agent("a", &server)?;
+    let b = system.agent_by(&Launch::as_plain_user(), "b", &server, &[])?;
+    for name in ["changed twice", "removed", "edited here"] {
+        write(&a.root, &format!("closed/{name}"), "old")?;
+    }
+    system.in_step("a", "b")?;
+    set_mode(&b.root.join("closed"), 0o555)?;
+    write(&a.root, "closed/changed twice", "second")?;
+    write(&a.root, "closed/edited here", "second")?;
+    fs::remove_file(a.root.join("closed/removed"))?;
+    a.flush()?;
+    until_told(
+        &b,
+        &[
+            "closed/changed twice: blocked",
+            "closed/edited here: blocked",
+        ],
+    )?;
+    write(&a.root, "closed/changed twice", "third")?;
+    // The directory may not be changed, but what is in it may be written.
+    write(&b.root, "closed/edited here", "by b")?;
+    a.flush()?;
+    b.flush()?;
+    set_mode(&b.root.join("closed"), 0o755)?;
+    system.in_step("a", "b")?;
+    assert_eq!(
+        fs::read_to_string(b.root.join("closed/changed twice"))?,
+        "third"
+    );
+    assert!(!b.root.join("closed/removed").exists());
+    let all = fs::read_dir(a.root.join("closed"))?;
+    let mut texts = Vec::new();
+    for entry in all {
+        texts.push(fs::read_to_string(entry?.path())?);
+    }
+    texts.sort();
+    assert_eq!(texts, ["by b", "second", "third"], "both versions are kept");
     Ok(())
 }

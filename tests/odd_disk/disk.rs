@@ -15,6 +15,7 @@ use rustix::io::{Errno, Result};
 
 use crate::habits::{Budget, Habits};
 use crate::inodes::{Inodes, ROOT};
+use crate::losses::{Losses, Spot, keep_beside};
 
 /// What the kernel has open.
 #[derive(Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct Disk {
     pub(crate) habits: Habits,
     inodes: Mutex<Inodes>,
     budget: Mutex<Option<Budget>>,
+    losses: Option<Mutex<Losses>>,
     open: Mutex<HashMap<u64, Arc<Open>>>,
     next_open: AtomicU64,
 }
@@ -49,10 +51,14 @@ impl Disk {
         let root = rustix::fs::open(backing, flags, Mode::empty())
             .with_context(|| backing.display().to_string())?;
         let stat = look(&root)?;
+        let losses = habits.lossy.then(|| keep_beside(backing));
         Ok(Self {
             habits,
             inodes: Mutex::new(Inodes::new(root, key(&stat))),
             budget: Mutex::new(None),
+            losses: losses
+                .transpose()?
+                .map(|keep| Mutex::new(Losses::new(keep))),
             open: Mutex::new(HashMap::new()),
             next_open: AtomicU64::new(1),
         })
@@ -173,6 +179,27 @@ impl Disk {
             _ => return Err(Errno::INVAL),
         }
         Ok(())
+    }
+
+    /// Notes what is done, where power may be lost.
+    ///
+    /// # Errors
+    /// As of `note`.
+    pub(crate) fn note<T>(&self, note: impl FnOnce(&mut Losses) -> Result<T>) -> Result<Option<T>> {
+        let noted = self.losses.as_ref().map(|losses| note(&mut lock(losses)));
+        noted.transpose()
+    }
+
+    /// Returns a name in a directory.
+    ///
+    /// # Errors
+    /// As of [`Inodes::get`].
+    pub(crate) fn spot(&self, dir: INodeNo, name: &OsStr) -> Result<Spot> {
+        Ok(Spot {
+            dir: self.fd(dir)?,
+            number: dir.0,
+            name: name.to_owned(),
+        })
     }
 
     /// Takes room for a write.

@@ -13,6 +13,9 @@ pub(crate) const FAULT: &str = "user.fault";
 /// Attribute of the root: an error's name and the bytes that can still be written before it, as in
 /// `ENOSPC 4096`. Removing it gives room again.
 pub(crate) const BUDGET: &str = "user.budget";
+/// Attribute of the root of a lossy disk: setting it to a number takes back what was not synced, as
+/// the number decides.
+pub(crate) const POWER: &str = "user.power";
 /// Resolution of times on a coarse disk, as FAT has it.
 const COARSE_SECONDS: u64 = 2;
 const EXEC_BITS: u32 = 0o111;
@@ -39,6 +42,9 @@ pub(crate) struct Habits {
     /// A number is given to the next file as soon as its inode is gone
     #[arg(long)]
     pub(crate) reuse_inodes: bool,
+    /// Power may be lost: what was not synced is noted, so that it can be taken back
+    #[arg(long)]
+    pub(crate) lossy: bool,
     /// Renames cannot exchange, nor refuse to replace
     #[arg(long)]
     pub(crate) plain_renames: bool,

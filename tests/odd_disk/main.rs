@@ -10,6 +10,7 @@
 mod disk;
 mod habits;
 mod inodes;
+mod losses;
 mod serve;
 
 use std::io::Write;

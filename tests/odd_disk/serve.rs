@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Timespec, Times
 use rustix::io::Result;
 
 use crate::disk::{Disk, Open, listed, proc_path};
-use crate::habits::{BUDGET, Budget, FAULT, error_of};
+use crate::habits::{BUDGET, Budget, FAULT, POWER, error_of};
 use crate::inodes::ROOT;
 
 /// Nothing is remembered by the kernel: every question reaches the disk.
@@ -102,19 +102,37 @@ impl Disk {
         make: impl FnOnce(&rustix::fd::OwnedFd, &OsStr) -> Result<()>,
     ) -> Result<(FileAttr, u64)> {
         let dir = self.fd(parent)?;
-        make(&dir, &self.name(&dir, name)?)?;
-        self.find(parent, name)
+        let kept = self.name(&dir, name)?;
+        make(&dir, &kept)?;
+        let found = self.find(parent, name)?;
+        let is_dir = found.0.kind == fuser::FileType::Directory;
+        self.note(|losses| {
+            losses.made(self.spot(parent, &kept)?, is_dir);
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     fn remove(&self, parent: INodeNo, name: &OsStr, flags: AtFlags) -> Result<()> {
         let dir = self.fd(parent)?;
-        rustix::fs::unlinkat(&dir, self.name(&dir, name)?, flags)
+        let spot = self.spot(parent, &self.name(&dir, name)?)?;
+        let kept = self.note(|losses| losses.keep(&spot))?.flatten();
+        rustix::fs::unlinkat(&dir, &spot.name, flags)?;
+        self.note(|losses| {
+            losses.gone(spot, kept);
+            Ok(())
+        })?;
+        Ok(())
     }
 
     fn set_xattr(&self, ino: INodeNo, name: &OsStr, value: Option<&[u8]>) -> Result<()> {
         if name == FAULT {
             let fault = value.map(|value| error_of(&String::from_utf8_lossy(value)));
             self.set_fault(ino, fault.transpose()?)
+        } else if name == POWER && ino.0 == ROOT {
+            let seed = value.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+            let seed = seed.ok_or(rustix::io::Errno::INVAL)?;
+            self.note(|losses| losses.lose(seed)).map(drop)
         } else if name == BUDGET {
             self.set_budget(ino, value.map(Budget::parse).transpose()?)
         } else {
@@ -161,6 +179,7 @@ impl Filesystem for Disk {
             }
             if let Some(size) = size {
                 let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+                self.note(|losses| losses.bytes(&self.fd(ino)?, ino.0, (size, usize::MAX)))?;
                 rustix::fs::ftruncate(rustix::fs::open(&path, flags, Mode::empty())?, size)?;
             }
             if atime.is_some() || mtime.is_some() {
@@ -266,7 +285,18 @@ impl Filesystem for Disk {
             let (from, to) = (self.fd(parent)?, self.fd(to_parent)?);
             let (name, to_name) = (self.name(&from, name)?, self.name(&to, to_name)?);
             let flags = rustix::fs::RenameFlags::from_bits_retain(flags.bits());
-            rustix::fs::renameat_with(&from, name, &to, to_name, flags)
+            let spots = (self.spot(parent, &name)?, self.spot(to_parent, &to_name)?);
+            let replaces = !flags.contains(rustix::fs::RenameFlags::EXCHANGE);
+            let replaced = match replaces {
+                true => self.note(|losses| losses.keep(&spots.1))?.flatten(),
+                false => None,
+            };
+            rustix::fs::renameat_with(&from, name, &to, to_name, flags)?;
+            self.note(|losses| {
+                losses.renamed(spots, flags, replaced);
+                Ok(())
+            })?;
+            Ok(())
         };
         empty(rename(), reply);
     }
@@ -290,8 +320,16 @@ impl Filesystem for Disk {
             let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mode = Mode::from_raw_mode(mode & !umask & 0o7777);
             let dir = self.fd(parent)?;
-            let fd = rustix::fs::openat(&dir, self.name(&dir, name)?, flags, mode)?;
+            let kept = self.name(&dir, name)?;
+            let is_new = self.find(parent, name).is_err();
+            let fd = rustix::fs::openat(&dir, &kept, flags, mode)?;
             let found = self.find(parent, name)?;
+            self.note(|losses| {
+                if is_new {
+                    losses.made(self.spot(parent, &kept)?, false);
+                }
+                Ok(())
+            })?;
             Ok((found, self.opened(Open::File(fd))))
         };
         match create() {
@@ -341,6 +379,7 @@ impl Filesystem for Disk {
     ) {
         let written = self.with_file((ino, handle), |fd| {
             self.take_room(data.len())?;
+            self.note(|losses| losses.bytes(&self.fd(ino)?, ino.0, (offset, data.len())))?;
             rustix::io::pwrite(fd, data, offset)
         });
         match written.map(u32::try_from) {
@@ -370,7 +409,13 @@ impl Filesystem for Disk {
 
     fn fsync(&self, _: &Request, ino: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
         empty(
-            self.with_file((ino, handle), |fd| rustix::fs::fsync(fd)),
+            self.with_file((ino, handle), |_| {
+                self.note(|losses| {
+                    losses.file_synced(ino.0);
+                    Ok(())
+                })
+                .map(drop)
+            }),
             reply,
         );
     }
@@ -420,8 +465,12 @@ impl Filesystem for Disk {
         reply.ok();
     }
 
-    fn fsyncdir(&self, _: &Request, _: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        reply.ok();
+    fn fsyncdir(&self, _: &Request, ino: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        let synced = self.note(|losses| {
+            losses.dir_synced(ino.0);
+            Ok(())
+        });
+        empty(synced.map(drop), reply);
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {

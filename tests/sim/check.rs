@@ -40,7 +40,7 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
     if let Some(broken) = world.broken.first() {
         return Err(broken.clone());
     }
-    let head = head_picture(&world.server)?;
+    let head = head_picture(&world.replicas[0].server)?;
     for machine in &world.machines {
         let Some(folder) = &machine.folder else {
             continue;
@@ -223,7 +223,7 @@ fn read_dir(
 pub fn still(world: &World) -> (usize, Vec<u64>) {
     let writes = |m: &super::machine::Machine| m.files.volume().agent_writes;
     (
-        world.server.log().len(),
+        world.replicas[0].server.log().len(),
         world.machines.iter().map(writes).collect(),
     )
 }

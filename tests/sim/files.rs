@@ -8,7 +8,7 @@ use fsync_agent::files::{
 use fsync_core::path::{Name, RelPath};
 
 use super::inodes::{Body, Bytes, Ino};
-use super::volume::{Volume, fail};
+use super::volume::{RENAME, Volume, fail};
 
 /// A handle of a disk; agent, user and world share it.
 #[derive(Debug, Clone)]
@@ -179,16 +179,22 @@ impl Files for SimFiles {
     }
 
     fn rename(&self, from: Place<'_>, to: Place<'_>, how: Rename) -> Result<()> {
-        self.enter("rename", &from)?.rename(from, to, how)
+        let mut volume = self.enter(RENAME, &from)?;
+        volume.check_permission(RENAME, from)?;
+        volume.check_permission(RENAME, to)?;
+        volume.rename(from, to, how)
     }
 
     fn make_dir(&self, at: Place<'_>) -> Result<()> {
-        self.enter("make the directory", &at)?.make_dir(at)
+        let mut volume = self.enter("make the directory", &at)?;
+        volume.check_permission("make the directory", at)?;
+        volume.make_dir(at)
     }
 
     fn remove_dir(&self, at: Place<'_>) -> Result<()> {
-        self.enter("remove the directory", &at)?
-            .remove(at, Kind::Dir)
+        let mut volume = self.enter("remove the directory", &at)?;
+        volume.check_permission("remove the directory", at)?;
+        volume.remove(at, Kind::Dir)
     }
 
     fn remove_file(&self, at: Place<'_>) -> Result<()> {

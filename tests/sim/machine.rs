@@ -3,16 +3,20 @@
 use std::sync::Arc;
 
 use fsync_agent::folder::{Folder, FolderEffect, FolderError, FolderInput, Now, Parts};
-use fsync_agent::state::State;
+use fsync_agent::state::Snapshot;
 use fsync_core::clock::Moment;
 use fsync_core::engine::Activity;
+use fsync_core::exception::Exception;
 use fsync_core::label::AgentName;
+use fsync_core::path::RelPath;
 use fsync_core::revision::Timestamp;
 use fsync_core::service::subscribe::SocketNo;
+use fsync_core::wire::Head;
 
 use super::backend::{Meter, Platter};
 use super::files::SimFiles;
 use super::hand::{Hand, Story};
+use super::kept::Kept;
 use super::rng::Rng;
 use super::tape::Tape;
 use super::volume::{Clock, Volume};
@@ -27,16 +31,20 @@ pub struct Machine {
     pub name: AgentName,
     /// Its disk.
     pub files: SimFiles,
-    /// Where its agent's state is.
-    pub platter: Platter,
+    /// Its agent's state.
+    pub kept: Kept,
     /// Its agent, if it runs.
     pub folder: Option<Folder>,
     /// Counts the agent's lives: what belongs to an earlier one is dropped.
     pub life: u64,
     /// Its connection.
     pub socket: Option<SocketNo>,
+    /// The replica that it talks to.
+    pub replica: usize,
     /// Number of the next subscribe.
     pub next_subscribe: u64,
+    /// The newest head that its agent knew on this connection.
+    pub known: Option<Head>,
     /// Counts wake-ups asked for: only the last one counts.
     pub wake: u64,
     /// Whether a look at what the watcher saw is due already.
@@ -59,18 +67,20 @@ pub enum Ran {
 
 impl Machine {
     /// Sets a machine up; its agent is not started yet.
-    pub fn new(number: usize, clock: Clock, rng: &mut Rng, story: Story) -> Self {
+    pub fn new(number: usize, clock: Clock, rng: &mut Rng, (story, kept): (Story, Kept)) -> Self {
         let name = format!("m{number}");
         let skew_ms = i64::try_from(rng.below(20_000)).unwrap_or(0) - 10_000;
         let hand = Hand::new(&name, rng.split(), story);
         Self {
             name: AgentName::from_lossy(&name),
             files: SimFiles::new(Volume::new(clock, skew_ms * 1_000_000, hand)),
-            platter: Platter::default(),
+            kept,
             folder: None,
             life: 0,
             socket: None,
+            replica: 0,
             next_subscribe: 1,
+            known: None,
             wake: 0,
             is_watch_due: false,
             had_state: false,
@@ -80,10 +90,11 @@ impl Machine {
 
     /// Lets power be lost at a call: from now on what is durable is recorded.
     pub fn meter(&mut self, meter: &Meter) {
-        self.platter = Platter::metered(meter.clone());
+        let platter = Platter::metered(meter.clone());
+        self.kept = Kept::Bytes(platter.clone());
         let mut volume = self.files.volume();
         let tape = Tape::new(&mut volume.inodes);
-        volume.power = Some((meter.clone(), self.platter.clone(), tape));
+        volume.power = Some((meter.clone(), platter, tape));
     }
 
     fn now(&self, now_ns: u64) -> Now {
@@ -103,11 +114,11 @@ impl Machine {
             volume.is_dead = false;
             volume.changes.clear();
         }
-        let mut opened = State::open_with(self.platter.open());
+        let mut opened = self.kept.open();
         if opened.is_err() && !self.had_state {
             // It never was whole: the agent moves it aside then, as `State::open` does.
-            self.platter.lose();
-            opened = State::open_with(self.platter.open());
+            self.kept.lose();
+            opened = self.kept.open();
         }
         let state = match opened {
             _ if self.has_died() => return Ran::Died,
@@ -136,6 +147,7 @@ impl Machine {
         let Some(folder) = &mut self.folder else {
             return Ran::Effects(Vec::new());
         };
+        self.files.volume().close_dirs();
         match folder.handle(input, now) {
             _ if self.has_died() => Ran::Died,
             Ok(effects) => Ran::Effects(effects),
@@ -170,12 +182,34 @@ impl Machine {
         };
         // Where power is metered nothing else loses it.
         if !is_cut {
-            self.platter.crash(is_power_loss && !is_metered);
+            self.kept.crash(is_power_loss && !is_metered);
         }
         self.files.volume().is_dead = true;
         self.folder = None;
         self.files.volume().darken();
         self.life += 1;
+    }
+
+    /// I8: what an agent takes for the head only ever moves on, as long as one connection lasts.
+    ///
+    /// # Errors
+    /// If it went back.
+    pub fn check_head(&mut self) -> Result<(), String> {
+        let head = self
+            .folder
+            .as_ref()
+            .and_then(|folder| folder.engine().head());
+        let went_back = self.known.zip(head).filter(|(old, new)| {
+            self.socket.is_some() && old.epoch == new.epoch && old.seq > new.seq
+        });
+        self.known = head;
+        match went_back {
+            Some((old, new)) => Err(format!(
+                "I8 head: {} went back from {} to {}",
+                self.name, old.seq.0, new.seq.0
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Returns how the agent stands, for people.
@@ -192,10 +226,26 @@ impl Machine {
         let is_done = |folder: &Folder| {
             let engine = folder.engine();
             let known = engine.head().map_or(0, |head| head.seq.0);
-            engine.activity() == Activity::InStep && known == newest
+            engine.activity() == Activity::InStep && known == newest && !has_trouble(folder)
         };
         self.socket.is_some()
             && self.folder.as_ref().is_some_and(is_done)
             && self.files.volume().changes.is_empty()
     }
+}
+
+/// Whether there is something that the agent tries again by itself.
+fn has_trouble(folder: &Folder) -> bool {
+    let all = |snapshot: Snapshot| match snapshot.has_exceptions() {
+        Ok(true) => snapshot.exceptions_within(&RelPath::root()),
+        _ => Ok(Vec::new()),
+    };
+    let found = folder.parts().state.snapshot().and_then(all);
+    let is_passing = |why: &Exception| {
+        matches!(
+            why,
+            Exception::Blocked { .. } | Exception::Unreadable { .. }
+        )
+    };
+    found.is_ok_and(|found| found.iter().any(|(_, why)| is_passing(why)))
 }

@@ -5,13 +5,12 @@ use fsync_agent::folder::{
     FetchRequest, FolderEffect, FolderInput, NetFailure, PushRequest, read_item,
 };
 use fsync_core::id::ObjectId;
-use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::UploadId;
-use fsync_core::service::subscribe::{self, Frame, SocketNo};
-use fsync_core::wire::{CommitAnswer, Cursor, Heads, Subscribe};
+use fsync_core::service::subscribe::{self, SocketNo};
+use fsync_core::wire::{Cursor, Subscribe};
 
-use super::server::{Todo, Work};
-use super::world::{Event, World};
+use super::event::Event;
+use super::world::World;
 
 /// Objects that a delta brings at most, one in so many times.
 const SMALL_DELTA: usize = 2;
@@ -124,7 +123,8 @@ impl World {
 
     /// A request reaches the service.
     pub(super) fn request(&mut self, at: usize, life: u64, request: Request) {
-        if !self.is_server_up {
+        let replica = self.machines[at].replica;
+        if !self.replicas[replica].is_up {
             if let Some(input) = request.failed(NetFailure::Unreachable) {
                 self.fail_request(at, life, input);
             }
@@ -134,20 +134,19 @@ impl World {
         match request {
             Request::Subscribe(socket, subscribe) => {
                 let input = subscribe::Input::Subscribe(socket, subscribe);
-                let todo = self.server.hub_input(input, now);
-                self.todo(todo);
+                self.hub_input(replica, input);
             }
             Request::Fetch(fetch) => {
                 let budget = match self.rng.chance(200) {
                     true => SMALL_DELTA,
                     false => usize::MAX,
                 };
-                let answer = self.server.fetch(&fetch, budget);
+                let answer = self.replicas[replica].server.fetch(&fetch, budget);
                 let request = Request::Fetch(fetch);
                 self.answer((at, life), &request, FolderInput::Fetched(answer));
             }
             Request::Chunks(batch, ids) => {
-                let objects = self.server.objects(&ids);
+                let objects = self.replicas[replica].server.objects(&ids);
                 let request = Request::Chunks(batch, ids);
                 self.answer((at, life), &request, FolderInput::Chunks { batch, objects });
             }
@@ -157,7 +156,8 @@ impl World {
                 upload,
                 is_double,
             } => {
-                let session = (!upload.is_empty()).then(|| self.server.upload(upload, now));
+                let server = &mut self.replicas[replica].server;
+                let session = (!upload.is_empty()).then(|| server.upload(upload, now));
                 self.commit((at, life, is_double), (&revision, objects), session);
             }
         }
@@ -170,12 +170,14 @@ impl World {
         upload: Option<UploadId>,
     ) {
         let (entropy, now) = (self.rng.draw(), self.server_now());
-        match self.server.push(pack, upload, entropy, now) {
+        let number = self.machines[at].replica;
+        let replica = &mut self.replicas[number];
+        match replica.server.push(pack, upload, entropy, now) {
             Ok((ticket, todo)) => {
                 if !is_double {
-                    self.tickets.insert(ticket, (at, life));
+                    replica.tickets.insert(ticket, (at, life));
                 }
-                self.todo(todo);
+                self.todo(number, todo);
             }
             Err(error) => self
                 .broken
@@ -184,7 +186,12 @@ impl World {
     }
 
     /// Sends an answer back, which may be lost.
-    fn answer(&mut self, (at, life): (usize, u64), request: &Request, answer: FolderInput) {
+    pub(super) fn answer(
+        &mut self,
+        (at, life): (usize, u64),
+        request: &Request,
+        answer: FolderInput,
+    ) {
         if self.rng.chance(self.weather.loss) {
             self.say(&format!("an answer to m{at} is lost"));
             let failure = self.net_failure();
@@ -197,164 +204,22 @@ impl World {
         self.within_ms(0, self.weather.delay_ms, event);
     }
 
-    /// Does what the service asks for.
-    pub(super) fn todo(&mut self, todo: Vec<Todo>) {
-        for todo in todo {
-            match todo {
-                Todo::Work(work) => {
-                    let life = self.server_life;
-                    self.within_ms(0, 6, Event::Work(life, Box::new(work)));
-                }
-                Todo::Reply(ticket, answer) => {
-                    let Some((at, life)) = self.tickets.remove(&ticket) else {
-                        continue;
-                    };
-                    self.reply(at, life, answer);
-                }
-                Todo::Hub(effect) => self.hub(effect),
-            }
-        }
-        self.plan_hub_tick();
-    }
-
-    fn reply(&mut self, at: usize, life: u64, answer: Result<CommitAnswer, ServiceError>) {
-        let line = match &answer {
-            Ok(answer) => format!(
-                "server: m{at} {:?} head {}",
-                answer.outcome, answer.head.seq.0
-            ),
-            Err(error) => format!("server: m{at} refused: {error}"),
-        };
-        self.say(&line);
-        let result = answer.map_err(|error| failure_of(&error));
-        if let Err(NetFailure::Refused(reason)) = &result {
-            self.broken
-                .push(format!("the service refused a push of m{at}: {reason}"));
-        }
-        let request = Request::Push {
-            revision: Vec::new(),
-            objects: Vec::new(),
-            upload: Vec::new(),
-            is_double: false,
-        };
-        self.answer((at, life), &request, FolderInput::Pushed(result));
-    }
-
-    /// The service's storage is done with something.
-    pub(super) fn work(&mut self, life: u64, work: Work) {
-        if life != self.server_life {
-            return;
-        }
-        let now = self.server_now();
-        let todo = self.server.work(work, now);
-        self.check_head();
-        self.todo(todo);
-    }
-
-    /// I8: the head only ever moves on.
-    fn check_head(&mut self) {
-        let Some(newest) = self.server.log().first().map(|s| (s.seq.0, s.id)) else {
-            return;
-        };
-        if newest.0 < self.last_seq {
-            let line = format!("the head went back from {} to {}", self.last_seq, newest.0);
-            self.broken.push(line);
-        }
-        if newest.0 > self.last_seq {
-            self.say(&format!("head {} is {}", newest.0, newest.1.short()));
-        }
-        self.last_seq = newest.0;
-    }
-
-    fn hub(&mut self, effect: subscribe::Effect) {
-        let now = self.server_now();
-        match effect {
-            subscribe::Effect::LoadHeads(socket, subscribe) => {
-                let heads = self.server.heads(&subscribe);
-                let input = subscribe::Input::HeadsLoaded(socket, Ok(heads));
-                let todo = self.server.hub_input(input, now);
-                self.todo(todo);
-            }
-            subscribe::Effect::Send(socket, frame) => {
-                let input = match self.rng.chance(self.weather.loss / 2) {
-                    true => subscribe::Input::Refused(socket, frame),
-                    false => {
-                        self.deliver(socket, &frame);
-                        subscribe::Input::Taken(socket)
-                    }
-                };
-                let todo = self.server.hub_input(input, now);
-                self.todo(todo);
-            }
-            // One server without replicas: it hears of every head by itself.
-            subscribe::Effect::Join(_)
-            | subscribe::Effect::Leave(_)
-            | subscribe::Effect::LoadRef(_)
-            | subscribe::Effect::Renew(..) => {}
-            subscribe::Effect::Close(socket) => {
-                if let Some(at) = self.sockets.get(&socket).copied() {
-                    self.within_ms(0, 50, Event::Disconnect(at, socket));
-                }
-            }
-        }
-    }
-
-    fn deliver(&mut self, socket: SocketNo, frame: &Frame) {
-        let Some(at) = self.sockets.get(&socket).copied() else {
-            return;
-        };
-        if self.rng.chance(self.weather.loss) {
-            return self.say(&format!("a frame to m{at} is lost"));
-        }
-        let copies = 1 + u64::from(self.rng.chance(self.weather.doubles));
-        for _ in 0..copies {
-            for input in inputs_of(frame) {
-                let event = Event::Head(at, socket, Box::new(input));
-                self.within_ms(0, self.weather.delay_ms, event);
-            }
-        }
-    }
-
-    fn plan_hub_tick(&mut self) {
-        let Some(wake) = self.server.hub.next_wake() else {
-            return;
-        };
-        let pause_ms = wake.0.saturating_sub(self.server_now().0).max(1);
-        let at = self.now_ns() + pause_ms * 1_000_000;
-        if self.hub_tick_at.is_none_or(|due| due > at) {
-            self.hub_tick_at = Some(at);
-            let life = self.server_life;
-            self.after_ns(pause_ms * 1_000_000, Event::HubTick(life));
-        }
-    }
-
-    pub(super) fn hub_tick(&mut self, life: u64) {
-        if life != self.server_life {
-            return;
-        }
-        self.hub_tick_at = None;
-        let now = self.server_now();
-        let todo = self.server.hub_input(subscribe::Input::Tick, now);
-        self.todo(todo);
-    }
-
     pub(super) fn connect(&mut self, at: usize, life: u64) {
         let machine = &self.machines[at];
         if machine.life != life || machine.folder.is_none() || machine.socket.is_some() {
             return;
         }
-        if !self.is_server_up {
+        // The ingress knows which replicas are up.
+        let up: Vec<usize> = self.replicas_up().collect();
+        let Some(replica) = self.rng.pick(&up).copied() else {
             return self.within_ms(500, 2_000, Event::Connect(at, life));
-        }
+        };
         self.next_socket += 1;
         let socket = SocketNo(self.next_socket);
-        self.sockets.insert(socket, at);
-        self.machines[at].socket = Some(socket);
-        let now = self.server_now();
-        let todo = self
-            .server
-            .hub_input(subscribe::Input::Connected(socket), now);
-        self.todo(todo);
+        self.sockets.insert(socket, (at, replica));
+        let machine = &mut self.machines[at];
+        (machine.socket, machine.replica) = (Some(socket), replica);
+        self.hub_input(replica, subscribe::Input::Connected(socket));
         self.feed(at, FolderInput::Connected);
     }
 
@@ -367,64 +232,5 @@ impl World {
         let life = self.machines[at].life;
         self.feed(at, FolderInput::Disconnected);
         self.within_ms(100, 5_000, Event::Connect(at, life));
-    }
-
-    /// The service learns that a connection is gone.
-    pub(super) fn gone(&mut self, socket: SocketNo) {
-        if self.sockets.remove(&socket).is_some() && self.is_server_up {
-            let now = self.server_now();
-            let todo = self.server.hub_input(subscribe::Input::Gone(socket), now);
-            self.todo(todo);
-        }
-    }
-
-    pub(super) fn server_crash(&mut self) {
-        if !self.is_server_up {
-            return;
-        }
-        self.say("server dies");
-        self.is_server_up = false;
-        self.server_life += 1;
-        self.hub_tick_at = None;
-        self.server.crash();
-        for (at, life) in std::mem::take(&mut self.tickets).into_values() {
-            let input = FolderInput::Pushed(Err(NetFailure::Unreachable));
-            self.fail_request(at, life, input);
-        }
-        for (socket, at) in std::mem::take(&mut self.sockets) {
-            self.within_ms(0, 1_000, Event::Disconnect(at, socket));
-        }
-        self.within_ms(100, 5_000, Event::ServerStart);
-    }
-}
-
-fn inputs_of(frame: &Frame) -> Vec<FolderInput> {
-    match frame {
-        Frame::Heads(Heads { id, trees }) => {
-            let input = |tree: &fsync_core::wire::TreeHead| FolderInput::Head {
-                head: tree.head,
-                base_known: tree.base_known,
-                is_answer: id.is_some(),
-            };
-            trees.iter().map(input).collect()
-        }
-        Frame::Ref(event) => vec![FolderInput::Head {
-            head: Some(event.head),
-            base_known: None,
-            is_answer: false,
-        }],
-        Frame::Presence(_) | Frame::Want(_) | Frame::Error(_) | Frame::Bye(_) => Vec::new(),
-    }
-}
-
-fn failure_of(error: &ServiceError) -> NetFailure {
-    match error {
-        ServiceError::Missing(ids) => NetFailure::Missing(ids.clone()),
-        ServiceError::BaseUnknown(_) => NetFailure::BaseUnknown,
-        ServiceError::Unavailable { retry_after_ms, .. } => {
-            NetFailure::Retry(std::time::Duration::from_millis(*retry_after_ms))
-        }
-        ServiceError::UploadUnknown(_) => NetFailure::Retry(std::time::Duration::ZERO),
-        other => NetFailure::Refused(other.to_string()),
     }
 }

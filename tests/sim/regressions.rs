@@ -70,6 +70,22 @@ const ONCE_FAILED: &[(u64, &str)] = &[
         1860,
         "a directory that was emptied while it was removed counted as one of ignored files",
     ),
+    (
+        131,
+        "an exception that ended while a push was under way made a version look removed",
+    ),
+    (
+        941,
+        "a directory that was gone came back empty when what was blocked in it was released",
+    ),
+    (
+        1035,
+        "a renamed file whose new name was not told yet counted as deleted",
+    ),
+    (
+        2028,
+        "a commit whose outcome was unknown was told to nobody",
+    ),
 ];
 
 #[test]

@@ -6,9 +6,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::backend::Meter;
 use super::check::{check, contents_of, still};
+use super::event::{Event, Weather};
+use super::follow;
 use super::rng::Rng;
 use super::volume::Faults;
-use super::world::{Event, Weather, World};
+use super::world::World;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -40,7 +42,8 @@ pub struct Outcome {
 pub fn run(seed: u64, prints_log: bool) -> Outcome {
     let mut rng = Rng::new(seed ^ 0xabcd);
     let machines = usize::try_from(3 + rng.below(6) / 4).unwrap_or(3);
-    let mut world = World::new(seed, machines, prints_log);
+    let replicas = 1 + rng.below(6) / 3 * rng.between(1, 2);
+    let mut world = World::new(seed, (machines, replicas), prints_log);
     let ran = catch_unwind(AssertUnwindSafe(|| live(&mut world, &mut rng)));
     let failure = match ran {
         Ok(result) => result.err(),
@@ -59,7 +62,7 @@ pub fn run(seed: u64, prints_log: bool) -> Outcome {
 /// were.
 pub fn run_dark(seed: u64, call: u64, prints_log: bool) -> (Outcome, u64) {
     let mut rng = Rng::new(seed ^ 0xdead);
-    let mut world = World::new(seed, 2, prints_log);
+    let mut world = World::new(seed, (2, 1), prints_log);
     let meter = Meter::default();
     let mut chance = Rng::new(seed ^ call << 32);
     if call > 0 && chance.chance(500) {
@@ -128,6 +131,13 @@ fn live(world: &mut World, rng: &mut Rng) -> Result<(), String> {
             .filter(gone)
             .copied()
             .collect();
+        if round + 1 == rounds
+            && rng.chance(400)
+            && let Some(scene) = follow::begin(world, rng, &head)
+        {
+            settle(world)?;
+            scene.check(&check(world, &ghosts)?)?;
+        }
     }
     Ok(())
 }
@@ -150,7 +160,8 @@ fn storm(world: &mut World, rng: &mut Rng) -> Result<(), String> {
         volume.interrupts = interrupts;
         volume.faults = Faults {
             no_space: *rng.pick(&[0, 0, 0, 50]).unwrap_or(&0),
-            ..Faults::default()
+            denied: *rng.pick(&[0, 0, 0, 100]).unwrap_or(&0),
+            io: *rng.pick(&[0, 0, 0, 0, 2]).unwrap_or(&0),
         };
         drop(volume);
         // Some users only look on for a while.
@@ -183,7 +194,10 @@ fn plan_faults(world: &mut World, rng: &mut Rng, length: u64) {
         let pause = rng.below(length);
         let at = usize::try_from(rng.below(world.machines.len() as u64)).unwrap_or(0);
         let event = match rng.below(10) {
-            0 => Event::ServerCrash,
+            0 => {
+                let replicas = world.replicas.len() as u64;
+                Event::ServerCrash(usize::try_from(rng.below(replicas)).unwrap_or(0))
+            }
             1..4 => Event::Crash(at),
             _ => Event::Cut(at),
         };

@@ -1,11 +1,11 @@
 //! The service of a simulated world: core's commits and subscriptions over a [`Ledger`].
 //!
-//! Guarantees: nothing is answered or advertised before the ledger has it. A crash takes the
+//! Guarantees: several servers share one ledger, as replicas share a journal. Nothing is answered or advertised before the ledger has it. A crash takes the
 //! machines and what waits in them; the ledger stays.
 //! Does not: know time or loss; the world decides when work is done and which answers arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fsync_agent::folder::{FetchAnswer, FetchRequest, NetFailure};
 use fsync_core::hints;
@@ -18,7 +18,7 @@ use fsync_core::path::RelPath;
 use fsync_core::revision::{MoveHint, Revision};
 use fsync_core::service::Now;
 use fsync_core::service::admit::Pushed;
-use fsync_core::service::commit::{Commits, Effect, Input, Push};
+use fsync_core::service::commit::{Commits, Committed, Effect, Input, Push};
 use fsync_core::service::delta::delta;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::Questions;
@@ -26,7 +26,7 @@ use fsync_core::service::known::Known;
 use fsync_core::service::ledger::Ledger;
 use fsync_core::service::record::{CommitWrite, Payload, Place, Stored, Ticket, UploadId};
 use fsync_core::service::subscribe::{self, Hub};
-use fsync_core::wire::{CommitAnswer, Heads, RefEvent, Seq, Subscribe, TreeHead};
+use fsync_core::wire::{CommitAnswer, Head, Heads, RefEvent, Seq, Subscribe, TreeHead};
 
 /// How far before `from` the chain of hints is read.
 const LOOK_BACK: u64 = 100;
@@ -51,13 +51,15 @@ pub enum Todo {
     Reply(Ticket, Result<CommitAnswer, ServiceError>),
     /// Carry out what the hub wants.
     Hub(subscribe::Effect),
+    /// Tell the other replicas.
+    Wake(RefEvent),
 }
 
 /// See the module's head.
 #[derive(Debug)]
 pub struct Server {
-    /// What survives.
-    pub ledger: Ledger,
+    /// What survives; all replicas have it.
+    pub ledger: SharedLedger,
     /// Who hears of what.
     pub hub: Hub,
     tree: TreeKey,
@@ -66,11 +68,19 @@ pub struct Server {
     next: u64,
 }
 
-struct LedgerNodes<'a>(&'a Ledger, &'a TreeKey);
+/// The ledger of all replicas.
+pub type SharedLedger = Arc<Mutex<Ledger>>;
+
+struct LedgerNodes<'a>(&'a Mutex<Ledger>, &'a TreeKey);
+
+fn locked(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Nodes for LedgerNodes<'_> {
     fn node(&self, kind: ObjectKind, id: &ObjectId) -> Result<Arc<Node>, NodesError> {
-        match self.0.locate(&self.1.tenant, id) {
+        let found = locked(self.0).locate(&self.1.tenant, id);
+        match found {
             Some((_, Place::Inline(bytes))) => {
                 let source = |source| NodesError::Decode { id: *id, source };
                 Node::decode(kind, &bytes).map(Arc::new).map_err(source)
@@ -81,15 +91,15 @@ impl Nodes for LedgerNodes<'_> {
 }
 
 impl Server {
-    /// Starts a service that knows nothing.
-    pub fn new(tree: TreeKey) -> Self {
+    /// Starts a replica; its number keeps its names apart from others'.
+    pub fn new(tree: TreeKey, ledger: SharedLedger, number: u64) -> Self {
         Self {
-            ledger: Ledger::default(),
+            ledger,
             hub: Hub::default(),
             tree,
             commits: Commits::default(),
             waiting: BTreeMap::new(),
-            next: 0,
+            next: number << 40,
         }
     }
 
@@ -107,7 +117,8 @@ impl Server {
 
     /// Returns an object's bytes.
     pub fn object(&self, id: &ObjectId) -> Option<Object> {
-        match self.ledger.locate(&self.tree.tenant, id)? {
+        let found = locked(&self.ledger).locate(&self.tree.tenant, id)?;
+        match found {
             (kind, Place::Inline(bytes)) => Some(Object::new(kind, bytes)),
             _ => None,
         }
@@ -118,10 +129,9 @@ impl Server {
         self.next += 1;
         let upload = UploadId(self.next);
         let expires = now.plus_ms(SESSION_MS);
-        self.ledger.open_upload(&self.tree, upload, expires);
+        locked(&self.ledger).open_upload(&self.tree, upload, expires);
         let payload = Payload::Inline(objects);
-        self.ledger
-            .add_upload(&self.tree, upload, payload, (now, expires));
+        locked(&self.ledger).add_upload(&self.tree, upload, payload, (now, expires));
         upload
     }
 
@@ -162,17 +172,51 @@ impl Server {
     /// If the ledger finds a commit damaged: the machine made it.
     pub fn work(&mut self, work: Work, now: Now) -> Vec<Todo> {
         let input = match work {
-            Work::Load(questions) => {
-                Input::Loaded(Box::new(self.ledger.answer(&self.tree, &questions)))
-            }
-            Work::Commit(write) => {
-                let objects = |ticket| self.waiting.get(ticket).cloned().map(Payload::Inline);
-                let payloads = write.tickets.iter().filter_map(objects).collect();
-                let committed = self.ledger.commit(&self.tree, &write, payloads);
-                Input::Committed(committed.expect("what the machine commits decodes"))
-            }
+            Work::Load(questions) => Input::Loaded(Box::new(
+                locked(&self.ledger).answer(&self.tree, &questions),
+            )),
+            Work::Commit(write) => Input::Committed(self.store(&write)),
         };
         self.commit_input(input, now)
+    }
+
+    /// Does work whose outcome gets lost on its way back.
+    pub fn work_blindly(&mut self, work: Work, now: Now) -> Vec<Todo> {
+        // What came of it shows to whoever reads the head again.
+        let _outcome = match work {
+            Work::Commit(write) => Some(self.store(&write)),
+            Work::Load(_) => None,
+        };
+        let error = ServiceError::Unavailable {
+            reason: "the journal did not answer".to_owned(),
+            retry_after_ms: 100,
+        };
+        self.commit_input(Input::Failed(error), now)
+    }
+
+    fn store(&mut self, write: &CommitWrite) -> Committed {
+        let objects = |ticket| self.waiting.get(ticket).cloned().map(Payload::Inline);
+        let payloads = write.tickets.iter().filter_map(objects).collect();
+        let committed = locked(&self.ledger).commit(&self.tree, write, payloads);
+        committed.expect("what the machine commits decodes")
+    }
+
+    /// Returns the tree's head.
+    pub fn head(&self) -> Option<Head> {
+        locked(&self.ledger).head(&self.tree)
+    }
+
+    /// Returns the tree's head as it is advertised.
+    pub fn newest(&self) -> Option<RefEvent> {
+        let head = self.head()?;
+        let newest = self.log().into_iter().next()?;
+        Some(RefEvent {
+            tree: self.tree.clone(),
+            head,
+            root: newest.revision.root,
+            author: newest.revision.author,
+            trace: None,
+        })
     }
 
     fn commit_input(&mut self, input: Input, now: Now) -> Vec<Todo> {
@@ -193,6 +237,7 @@ impl Server {
                         author: advert.author,
                         trace: None,
                     };
+                    todo.push(Todo::Wake(event.clone()));
                     todo.extend(self.hub_input(subscribe::Input::Moved(event), now));
                 }
             }
@@ -217,7 +262,7 @@ impl Server {
                 revisions: cursor.base.iter().map(|base| base.revision).collect(),
                 ..Questions::default()
             };
-            let answers = self.ledger.ask(&cursor.tree, &questions);
+            let answers = locked(&self.ledger).ask(&cursor.tree, &questions);
             let is_known = answers.revisions.iter().any(|(_, known)| known.is_some());
             TreeHead {
                 tree: cursor.tree.clone(),
@@ -255,7 +300,7 @@ impl Server {
             held: ids.iter().map(|id| (None, *id)).collect(),
             ..Questions::default()
         };
-        let answers = self.ledger.ask(&self.tree, &questions);
+        let answers = locked(&self.ledger).ask(&self.tree, &questions);
         let lacking: BTreeSet<ObjectId> = answers
             .held
             .iter()
@@ -273,7 +318,7 @@ impl Server {
             revisions: [*id].into(),
             ..Questions::default()
         };
-        let answers = self.ledger.ask(&self.tree, &questions);
+        let answers = locked(&self.ledger).ask(&self.tree, &questions);
         answers.revisions.into_iter().find_map(|(_, stored)| stored)
     }
 
@@ -312,7 +357,7 @@ impl Server {
             chain_after: Some(Seq(from.seq.0.saturating_sub(LOOK_BACK))),
             ..Questions::default()
         };
-        let chain = self.ledger.ask(&self.tree, &questions).chain;
+        let chain = locked(&self.ledger).ask(&self.tree, &questions).chain;
         let chain = chain.map(|c| c.1).unwrap_or_default();
         let known = chain.iter().map(|s| (s.id, &s.revision)).collect();
         hints::along(&known, (&from.id, &from.revision.parents), &to.id)
@@ -329,6 +374,6 @@ impl Server {
 
     /// Returns all revisions, newest first.
     pub fn log(&self) -> Vec<Stored> {
-        self.ledger.log(&self.tree, None, usize::MAX)
+        locked(&self.ledger).log(&self.tree, None, usize::MAX)
     }
 }

@@ -17,12 +17,16 @@ use fsync_core::path::RelPath;
 use super::backend::{Meter, Platter};
 use super::hand::Hand;
 use super::inodes::{Body, Bytes, Ino, Inodes};
+use super::kept::Kept;
+use super::rng::Rng;
 use super::tape::{By, Tape};
 
 /// Up to so many files or directories are synced one by one, above it the whole disk is.
 const SYNC_SINGLY: usize = 8;
 /// How long one call takes, in ns.
 const CALL_NS: i64 = 20_000;
+/// What a rename is called in errors.
+pub(super) const RENAME: &str = "rename";
 /// Stamps move in steps of this, as a kernel's do.
 const STAMP_NS: i64 = 4_000_000;
 
@@ -47,7 +51,7 @@ impl Clock {
 pub struct Faults {
     /// Writes find the disk full.
     pub no_space: u64,
-    /// Opening a file is refused.
+    /// A directory of the tree may not be changed.
     pub denied: u64,
     /// Any call fails.
     pub io: u64,
@@ -59,7 +63,7 @@ pub struct Crash {
     /// After so many calls.
     pub calls: u64,
     /// The storage of its state.
-    pub platter: Platter,
+    pub kept: Kept,
     /// Whether what was not synced is gone.
     pub is_power_loss: bool,
 }
@@ -95,6 +99,8 @@ pub struct Volume {
     pub is_dark: bool,
     /// The process has ended: whatever it still does comes to nothing.
     pub is_dead: bool,
+    /// Decides which directories may not be changed.
+    closed: u64,
     clock: Clock,
     skew: i64,
     busy_until: i64,
@@ -142,6 +148,7 @@ impl Volume {
             power: None,
             is_dark: false,
             is_dead: false,
+            closed: 0,
             clock,
             skew,
             busy_until: 0,
@@ -174,7 +181,8 @@ impl Volume {
                 hand.act(self);
                 self.note_done(By::User);
             }
-            let has_failed = hand.rng.chance(self.faults.io);
+            // A rename that fails with an error of the disk may leave anything.
+            let has_failed = op != RENAME && hand.rng.chance(self.faults.io);
             self.hand = Some(hand);
             if has_failed {
                 return Err(fail(op, at.to_string(), Problem::Io));
@@ -240,7 +248,7 @@ impl Volume {
             crash.calls -= 1;
             return;
         }
-        crash.platter.crash(crash.is_power_loss);
+        crash.kept.crash(crash.is_power_loss);
         self.is_dead = true;
         self.crash = None;
     }
@@ -251,6 +259,26 @@ impl Volume {
         let is_full = per_mille > 0 && self.hand.as_mut().is_some_and(|h| h.rng.chance(per_mille));
         match is_full {
             true => Err(fail(op, at.to_string(), Problem::NoSpace)),
+            false => Ok(()),
+        }
+    }
+
+    /// Decides anew which directories may not be changed.
+    pub fn close_dirs(&mut self) {
+        let salt = self.hand.as_mut().map(|hand| hand.rng.draw());
+        self.closed = salt.unwrap_or_default();
+    }
+
+    /// Fails if the directory of a place may not be changed.
+    pub fn check_permission(&self, op: &'static str, at: Place<'_>) -> Result<()> {
+        let Place::Tree(path) = at else { return Ok(()) };
+        let dir = path.parent().unwrap_or_default();
+        let mut chance = Rng::new(self.closed);
+        dir.as_bytes().iter().for_each(|byte| {
+            chance = Rng::new(chance.draw() ^ u64::from(*byte));
+        });
+        match self.faults.denied > 0 && chance.chance(self.faults.denied) {
+            true => Err(fail(op, at.to_string(), Problem::Denied)),
             false => Ok(()),
         }
     }

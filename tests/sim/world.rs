@@ -11,74 +11,23 @@ use std::fmt::Write;
 use fsync_agent::folder::{FolderEffect, FolderInput, HoldKind, NetFailure, Notice};
 use fsync_core::label::TreeKey;
 use fsync_core::service::Now;
-use fsync_core::service::record::Ticket;
 use fsync_core::service::subscribe::SocketNo;
 
 use super::audit::audit;
-use super::hand::Story;
+use super::event::{Event, Weather};
+use super::hand::{Hand, Story};
+use super::kept::Kept;
 use super::log::Log;
 use super::machine::{Machine, Ran, START_MS};
-use super::net::Request;
+use super::replicas::Replica;
 use super::rng::Rng;
-use super::server::{Server, Work};
+use super::server::{Server, SharedLedger};
 use super::tape::By;
-use super::volume::{Clock, Crash};
+use super::volume::{Clock, Crash, Volume};
 
 const MS: u64 = 1_000_000;
 /// Longer lines are cut in the log.
 const LINE_BYTES: usize = 400;
-
-/// How bad the world is, in so many of 1,000 cases.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Weather {
-    /// Requests or answers that are lost.
-    pub loss: u64,
-    /// Requests that come twice.
-    pub doubles: u64,
-    /// Longest usual way of a message, in ms.
-    pub delay_ms: u64,
-    /// Inputs during which an agent's process ends.
-    pub crashes: u64,
-    /// Watchers that lose what they saw.
-    pub overflows: u64,
-}
-
-/// Something that happens.
-#[derive(Debug)]
-pub enum Event {
-    /// A user does something.
-    User(usize),
-    /// A watcher tells what it saw.
-    Watch(usize, u64),
-    /// An agent asked to be woken.
-    Tick(usize, u64, u64),
-    /// Something reaches an agent.
-    Input(usize, u64, Box<FolderInput>),
-    /// A head reaches an agent through its connection.
-    Head(usize, SocketNo, Box<FolderInput>),
-    /// A request reaches the service.
-    Request(usize, u64, Box<Request>),
-    /// An agent tries to connect.
-    Connect(usize, u64),
-    /// A connection breaks.
-    Disconnect(usize, SocketNo),
-    /// Whatever connection a machine has breaks.
-    Cut(usize),
-    /// An agent's process ends.
-    Crash(usize),
-    /// An agent's process starts.
-    Start(usize),
-    /// The service's storage is done with something.
-    Work(u64, Box<Work>),
-    /// The hub's time has come.
-    HubTick(u64),
-    /// The service's process ends.
-    ServerCrash,
-    /// It starts again.
-    ServerStart,
-    /// The user at a machine lets held deletes through.
-    Approve(usize, u64),
-}
 
 /// See the module's head.
 #[derive(Debug)]
@@ -88,9 +37,7 @@ pub struct World {
     /// All machines.
     pub machines: Vec<Machine>,
     /// The service.
-    pub server: Server,
-    /// Whether it runs.
-    pub is_server_up: bool,
+    pub replicas: Vec<Replica>,
     /// The tree that all sync.
     pub tree: TreeKey,
     /// What users did.
@@ -105,12 +52,9 @@ pub struct World {
     pub broken: Vec<String>,
     /// The log.
     pub log: Log,
-    pub(super) sockets: BTreeMap<SocketNo, usize>,
+    /// The machine and the replica of each connection.
+    pub(super) sockets: BTreeMap<SocketNo, (usize, usize)>,
     pub(super) next_socket: u64,
-    /// Who waits for which push; pushes that came twice are answered to nobody.
-    pub(super) tickets: BTreeMap<Ticket, (usize, u64)>,
-    pub(super) server_life: u64,
-    pub(super) hub_tick_at: Option<u64>,
     pub(super) last_seq: u64,
     queue: BTreeMap<(u64, u64), Event>,
     next_event: u64,
@@ -123,20 +67,29 @@ impl World {
     ///
     /// # Panics
     /// Never: the tree's name is valid.
-    pub fn new(seed: u64, machines: usize, prints_log: bool) -> Self {
+    pub fn new(seed: u64, (machines, replicas): (usize, u64), prints_log: bool) -> Self {
         let mut rng = Rng::new(seed);
         let clock = Clock::default();
         clock.set(virtual_ns(0));
         let story = Story::default();
         let tree: TreeKey = "sim".parse().expect("a valid name");
         let machines = (0..machines)
-            .map(|n| Machine::new(n, clock.clone(), &mut rng, story.clone()))
+            .map(|n| {
+                Machine::new(
+                    n,
+                    clock.clone(),
+                    &mut rng,
+                    (story.clone(), Kept::of_seed(seed)),
+                )
+            })
             .collect();
-        Self {
+        let ledger = SharedLedger::default();
+        let replica = |n| Replica::new(Server::new(tree.clone(), ledger.clone(), n));
+        let replicas = (0..replicas).map(replica).collect();
+        let mut world = Self {
             rng,
             machines,
-            server: Server::new(tree.clone()),
-            is_server_up: true,
+            replicas,
             tree,
             story,
             weather: Weather::default(),
@@ -146,15 +99,14 @@ impl World {
             log: Log::new(prints_log),
             sockets: BTreeMap::new(),
             next_socket: 0,
-            tickets: BTreeMap::new(),
-            server_life: 0,
-            hub_tick_at: None,
             last_seq: 0,
             queue: BTreeMap::new(),
             next_event: 0,
             now_ns: 0,
             clock,
-        }
+        };
+        (0..world.replicas.len()).for_each(|replica| world.plan_poll(replica));
+        world
     }
 
     /// Returns the time since the start, in ns.
@@ -206,13 +158,19 @@ impl World {
 
     /// Returns whether nothing is on its way but what comes again and again.
     pub fn is_quiet(&self) -> bool {
-        let is_idle = |event: &Event| matches!(event, Event::Tick(..) | Event::HubTick(_));
+        let is_idle = |event: &Event| {
+            matches!(
+                event,
+                Event::Tick(..) | Event::HubTick(..) | Event::Poll(..)
+            )
+        };
         self.is_in_step() && self.queue.values().all(is_idle)
     }
 
     /// Returns whether all agents are done with the newest head.
     pub fn is_in_step(&self) -> bool {
-        self.is_server_up && self.machines.iter().all(|m| m.is_in_step(self.last_seq))
+        self.replicas.iter().all(|replica| replica.is_up)
+            && self.machines.iter().all(|m| m.is_in_step(self.last_seq))
     }
 
     /// Takes what users and agents told into the log.
@@ -260,13 +218,12 @@ impl World {
             Event::Crash(at) if self.machines[at].folder.is_some() => self.died(at),
             Event::Crash(_) => {}
             Event::Start(at) => self.start(at),
-            Event::Work(life, work) => self.work(life, *work),
-            Event::HubTick(life) => self.hub_tick(life),
-            Event::ServerCrash => self.server_crash(),
-            Event::ServerStart => {
-                self.say("server starts");
-                self.is_server_up = true;
-            }
+            Event::Work(replica, life, work) => self.work(replica, life, *work),
+            Event::HubTick(replica, life) => self.hub_tick(replica, life),
+            Event::Wake(replica, life, event) => self.wake(replica, life, *event),
+            Event::Poll(replica, life) => self.poll(replica, life),
+            Event::ServerCrash(replica) => self.server_crash(replica),
+            Event::ServerStart(replica) => self.server_start(replica),
             Event::Approve(at, life) => {
                 if self.machines[at].life == life {
                     for kind in [HoldKind::Root, HoldKind::DeletesOut, HoldKind::DeletesIn] {
@@ -279,21 +236,30 @@ impl World {
 
     fn user(&mut self, at: usize) {
         let acts = 1 + self.rng.below(3) / 2;
-        {
-            let mut volume = self.machines[at].files.volume();
-            if let Some(mut hand) = volume.hand.take() {
-                volume.note_done(By::Agent);
-                for _ in 0..acts {
-                    hand.act(&mut volume);
-                }
-                volume.note_done(By::User);
-                volume.hand = Some(hand);
-            }
-        }
-        self.look(at);
+        self.with_hand(at, |hand, volume| (0..acts).for_each(|_| hand.act(volume)));
         if self.now_ns < self.edits_until {
             self.within_ms(1, self.pause_ms, Event::User(at));
         }
+    }
+
+    /// Lets the user of a machine do something.
+    pub fn with_hand<T>(
+        &mut self,
+        at: usize,
+        act: impl FnOnce(&mut Hand, &mut Volume) -> T,
+    ) -> Option<T> {
+        let done = {
+            let mut volume = self.machines[at].files.volume();
+            volume.hand.take().map(|mut hand| {
+                volume.note_done(By::Agent);
+                let done = act(&mut hand, &mut volume);
+                volume.note_done(By::User);
+                volume.hand = Some(hand);
+                done
+            })
+        };
+        self.look(at);
+        done
     }
 
     /// Lets the watcher tell soon what it saw.
@@ -352,7 +318,7 @@ impl World {
             let machine = &self.machines[at];
             let crash = Crash {
                 calls: self.rng.below(40),
-                platter: machine.platter.clone(),
+                kept: machine.kept.clone(),
                 is_power_loss: self.rng.chance(700),
             };
             machine.files.volume().crash = Some(crash);
@@ -372,6 +338,9 @@ impl World {
                 if self.rng.chance(self.weather.crashes / 4) {
                     self.died(at);
                     return false;
+                }
+                if let Err(wrong) = self.machines[at].check_head() {
+                    self.broken.push(wrong);
                 }
                 self.audit(at);
                 match self.machines[at].settle() {
