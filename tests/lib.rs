@@ -12,6 +12,7 @@ pub mod launch;
 pub mod model;
 pub mod process;
 pub mod redis;
+pub mod s3;
 pub mod sim;
 pub mod system;
 pub mod wait;

@@ -21,6 +21,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::bus::local::Line;
 use crate::bus::redis::Wires;
 use crate::bus::{Bus, Health};
+use crate::cluster::{self, ClusterError, ClusterId};
 use crate::config::{Access, BlobStore, Config, ConfigError, Drain};
 use crate::http::{self, Api, gate::Gate};
 use crate::journal::memory::Memory;
@@ -75,6 +76,9 @@ pub enum StartError {
     /// The blob store cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// Journal and blob store belong to two services.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The stores cannot be read.
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -96,6 +100,8 @@ pub struct Parts {
     pub store: Store,
     /// Wakes other replicas.
     pub bus: Arc<dyn Bus>,
+    /// The service's number, if the blob store could be another's.
+    pub cluster: Option<ClusterId>,
     /// Held as long as the server runs.
     _lock: Option<File>,
 }
@@ -105,9 +111,21 @@ pub struct Parts {
 /// # Errors
 /// [`StartError`].
 pub async fn build_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
+    let mut parts = connect(config, tasks).await?;
+    if let BlobStore::S3(_) = config.blobs {
+        let joined = cluster::join(parts.store.journal(), parts.store.blobs()).await;
+        if joined.is_err() {
+            parts.store.journal().close().await?;
+        }
+        parts.cluster = Some(joined?);
+    }
+    Ok(parts)
+}
+
+async fn connect(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
     match &config.redis {
         Some(redis) => build_shared(config, redis, tasks).await,
-        None => build_alone(config, tasks),
+        None => build_alone(config, tasks).await,
     }
 }
 
@@ -117,35 +135,49 @@ async fn build_shared(
     at: &RedisConfig,
     tasks: &Shutdown,
 ) -> Result<Parts, StartError> {
-    let BlobStore::Directory(path) = &config.blobs else {
-        return Err(ConfigError::Unshared.into());
-    };
+    let blobs = open_blobs(&config.blobs).await?;
     let redis = Redis::open(at).await?;
-    let blobs = Blobs::directory(path)?;
     let bus = Wires::new(redis.clone(), tasks).await;
     let bus = bus.map_err(|error| RedisStartError::unreachable(at, &error))?;
     Ok(Parts {
         store: Store::new(Arc::new(Shared::new(redis)), blobs, tasks.clone()),
         bus: Arc::new(bus),
+        cluster: None,
         _lock: None,
     })
 }
 
 /// The only replica: journal and blobs are its own.
-fn build_alone(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
-    let (journal, blobs, lock): (Arc<dyn Journal>, _, _) = match &config.blobs {
-        BlobStore::Memory => (Arc::new(Memory::default()), Blobs::memory(), None),
-        BlobStore::Directory(path) => {
+async fn build_alone(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
+    // Before the journal, which would have to be closed.
+    let blobs = open_blobs(&config.blobs).await?;
+    let (journal, lock): (Arc<dyn Journal>, _) = match &config.blobs {
+        BlobStore::Memory => (Arc::new(Memory::default()), None),
+        BlobStore::Directory(_) | BlobStore::S3(_) => {
             let lock = lock_dir(&config.data_dir)?;
             let journal = Redb::open(&config.data_dir.join(JOURNAL))?;
-            (Arc::new(journal), Blobs::directory(path)?, Some(lock))
+            (Arc::new(journal), Some(lock))
         }
     };
     Ok(Parts {
         store: Store::new(journal, blobs, tasks.clone()),
         bus: Arc::new(Line::default().member()),
+        cluster: None,
         _lock: lock,
     })
+}
+
+/// Opens the blob store; one behind a network must answer.
+async fn open_blobs(at: &BlobStore) -> Result<Blobs, BlobError> {
+    match at {
+        BlobStore::Memory => Ok(Blobs::memory()),
+        BlobStore::Directory(path) => Blobs::directory(path),
+        BlobStore::S3(config) => {
+            let blobs = Blobs::bucket(config)?;
+            blobs.tenants().await?;
+            Ok(blobs)
+        }
+    }
 }
 
 /// Opens stores for a verb, which must not make them: a mistyped directory would look sound.
@@ -202,6 +234,12 @@ fn start_background(
         "packer",
         packer::run(parts.store.clone(), trees.clone(), tasks.clone()),
     ));
+    if let Some(ours) = parts.cluster {
+        drop(tasks.spawn(
+            "cluster",
+            cluster::keep(parts.store.clone(), ours, tasks.clone()),
+        ));
+    }
     // Collecting needs a lock that all replicas respect, which is not built yet.
     if config.redis.is_none() {
         drop(tasks.spawn(
@@ -391,6 +429,19 @@ pub async fn check_once(config: &Config, repairs: bool) -> Result<fsck::Report, 
     // The bus, if there is one, ends by itself.
     tasks.trigger();
     Ok(checked?)
+}
+
+/// Makes a new journal that of the service whose contents the blob store holds.
+///
+/// # Errors
+/// [`StartError`] that says why not.
+pub async fn adopt_once(config: &Config) -> Result<ClusterId, StartError> {
+    let tasks = Shutdown::new();
+    let parts = connect(config, &tasks).await?;
+    let adopted = cluster::adopt(parts.store.journal(), parts.store.blobs()).await;
+    parts.store.journal().close().await?;
+    tasks.trigger();
+    Ok(adopted?)
 }
 
 /// A listener whose connections send small answers at once.

@@ -1,13 +1,13 @@
 //! The blob store: packs of objects under `packs/TENANT/XX/PACK` in any `object_store`.
 //!
 //! Shape of a stored pack: a transfer pack (see `fsync_core::pack`; a revision in it is skipped by
-//! readers), then the footer: per object `kind u8 | id (32) | offset u32 LE | bytes u32 LE`, then
-//! `count u32 LE | "FSPF" 01`.
+//! readers), then its footer (`blobs/footer.rs`).
 //! Guarantees: [`Blobs::put`] is durable when it returns (the local store syncs files and
-//! directories); the footer is the index's truth, so that a lost journal's object index can be
-//! rebuilt; every id in it was verified by whoever put it.
+//! directories; S3 answers when it has the whole pack, with its checksum); the footer is the
+//! index's truth, so that a lost journal's object index can be rebuilt; every id in it was verified
+//! by whoever put it; names of packs are random, so several replicas may write to one store.
 //! Does not: verify on read; `store.rs` does.
-//! Place: the only file but `app.rs` that knows `object_store`.
+//! Place: with `blobs/` the only code but `app.rs` that knows `object_store`.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,61 +15,39 @@ use std::path::Path as FilePath;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fsync_core::id::{ID_BYTES, ObjectId, ObjectKind};
 use fsync_core::label::TenantName;
 use fsync_core::pack::{Object, PackWriter};
-use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::{PackEntry, PackId, PackPlace};
 use fsync_runtime::fault::{self, Point};
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use crate::clock;
+use crate::cluster::ClusterId;
 
-const ENTRY_BYTES: usize = 1 + ID_BYTES + 4 + 4;
-const TAIL_MAGIC: &[u8; 5] = b"FSPF\x01";
-const TAIL_BYTES: usize = 4 + TAIL_MAGIC.len();
+mod answer;
+mod error;
+mod footer;
+mod hot;
+mod parts;
+pub mod s3;
+
+use answer::{failed, is_gone, place};
+use error::StoreName;
+pub use error::{BlobError, Refusal};
+use hot::Hot;
+use s3::S3Config;
+
 /// Packs that are read at the same time for one request.
 const PARALLEL_READS: usize = 4;
+/// Bytes at a pack's end that are read for its footer: that of 1,500 objects is in them.
+const FOOTER_READ_BYTES: u64 = 64 * 1024;
 
-/// Why the blob store could not do it.
-#[derive(Debug, thiserror::Error)]
-pub enum BlobError {
-    /// The store has no room.
-    #[error("the blob store is full")]
-    Full,
-    /// The store failed.
-    #[error("the blob store failed at {path}: {source}")]
-    Store {
-        /// Where.
-        path: String,
-        /// Why.
-        #[source]
-        source: object_store::Error,
-    },
-    /// A pack's footer cannot be read.
-    #[error("pack {path} is damaged: {reason}")]
-    Damaged {
-        /// Which.
-        path: String,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
-}
-
-impl From<BlobError> for ServiceError {
-    fn from(error: BlobError) -> Self {
-        match error {
-            BlobError::Full => Self::StoreFull(error.to_string()),
-            BlobError::Store { .. } | BlobError::Damaged { .. } => {
-                Self::Internal(error.to_string())
-            }
-        }
-    }
-}
+/// Where the number of the service stands that a store belongs to.
+const OWNER: &str = "service";
 
 /// Why a run could not be read for good; errors that may pass are [`BlobError`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,13 +63,20 @@ pub enum Gone {
 pub struct StoredPack {
     /// Which.
     pub pack: PackId,
+    /// Its size.
+    pub bytes: u64,
     /// When it was written, in milliseconds since 1970 by the store's clock.
     pub written_ms: u64,
 }
 
 /// The blob store.
 #[derive(Debug, Clone)]
-pub struct Blobs(Arc<dyn ObjectStore>);
+pub struct Blobs {
+    store: Arc<dyn ObjectStore>,
+    name: StoreName,
+    /// What was read lately, of a store behind a network; the system remembers files by itself.
+    hot: Option<Hot>,
+}
 
 impl Blobs {
     /// Opens a directory as a store, making it if it is missing.
@@ -99,22 +84,40 @@ impl Blobs {
     /// # Errors
     /// The directory cannot be made or read.
     pub fn directory(path: &FilePath) -> Result<Self, BlobError> {
-        let at = path.display().to_string();
-        std::fs::create_dir_all(path).map_err(|source| BlobError::Store {
-            path: at.clone(),
-            source: object_store::Error::Generic {
-                store: "LocalFileSystem",
-                source: Box::new(source),
-            },
-        })?;
-        let store =
-            LocalFileSystem::new_with_prefix(path).map_err(|source| store_error(&at, source))?;
-        Ok(Self(Arc::new(store.with_fsync(true))))
+        let name = StoreName::Local(path.display().to_string().into());
+        let made = std::fs::create_dir_all(path).map_err(|source| object_store::Error::Generic {
+            store: "LocalFileSystem",
+            source: Box::new(source),
+        });
+        let opened = made.and_then(|()| LocalFileSystem::new_with_prefix(path));
+        let store = opened.map_err(|source| failed(&name, "", source))?;
+        let store = Arc::new(store.with_fsync(true));
+        Ok(Self {
+            store,
+            name,
+            hot: None,
+        })
     }
 
     /// Makes a store that ends with the process.
     pub fn memory() -> Self {
-        Self(Arc::new(InMemory::new()))
+        let name = StoreName::Local("memory".into());
+        Self {
+            store: Arc::new(InMemory::new()),
+            name,
+            hot: None,
+        }
+    }
+
+    /// Opens a bucket as a store; nothing is asked of it yet.
+    ///
+    /// # Errors
+    /// What is configured cannot be used.
+    pub fn bucket(config: &S3Config) -> Result<Self, BlobError> {
+        let name = StoreName::Remote(config.name().into());
+        let store = config.build().map_err(|source| failed(&name, "", source))?;
+        let hot = Some(Hot::new(Arc::clone(&store), name.clone()));
+        Ok(Self { store, name, hot })
     }
 
     /// Stores the pieces of a transfer pack, with the places of its objects; durable when it
@@ -130,11 +133,19 @@ impl Blobs {
     ) -> Result<PackId, BlobError> {
         let id = PackId(clock::random_u128());
         let path = path_of(tenant, id);
-        let payload = PutPayload::from_iter(pack.into_iter().chain([Bytes::from(footer(entries))]));
+        let mut pieces = pack;
+        pieces.push(Bytes::from(footer::write(entries)));
+        let payload = PutPayload::from_iter(pieces.iter().cloned());
         fault::before(Point::BlobPut);
-        let stored = self.0.put(&path, payload).await;
+        let stored = match self.is_remote() && parts::is_large(&payload) {
+            true => parts::put(&*self.store, &path, &payload).await,
+            false => self.store.put(&path, payload).await.map(drop),
+        };
         fault::after(Point::BlobPut);
-        stored.map_err(|source| store_error(path.as_ref(), source))?;
+        stored.map_err(|source| self.failed(&path, source))?;
+        if let Some(hot) = &self.hot {
+            hot.keep(id, &pieces);
+        }
         Ok(id)
     }
 
@@ -180,7 +191,11 @@ impl Blobs {
         let reads = by_pack.into_iter().map(|(pack, mut indexes)| async move {
             indexes.sort_by_key(|index| places[*index].offset);
             let runs: Vec<PackPlace> = indexes.iter().map(|index| places[*index]).collect();
-            let bytes = self.read_pack(&path_of(tenant, pack), &runs).await?;
+            let path = path_of(tenant, pack);
+            let bytes = match &self.hot {
+                Some(hot) => hot.read(pack, &path, &runs).await?,
+                None => self.read_pack(&path, &runs).await?,
+            };
             Ok::<_, BlobError>((indexes, bytes))
         });
         let mut found = vec![Err(Gone::Pack); places.len()];
@@ -193,20 +208,27 @@ impl Blobs {
         Ok(found)
     }
 
+    /// Makes the next read of packs ask the store again.
+    pub fn forget(&self, packs: impl IntoIterator<Item = PackId>) {
+        if let Some(hot) = &self.hot {
+            packs.into_iter().for_each(|pack| hot.forget(pack));
+        }
+    }
+
     async fn read_pack(
         &self,
         path: &Path,
         runs: &[PackPlace],
     ) -> Result<Vec<Result<Bytes, Gone>>, BlobError> {
         let ranges: Vec<_> = runs.iter().map(range_of).collect();
-        match self.0.get_ranges(path, &ranges).await {
+        match self.store.get_ranges(path, &ranges).await {
             Ok(bytes) => Ok(bytes.into_iter().map(Ok).collect()),
-            Err(object_store::Error::NotFound { .. }) => Ok(vec![Err(Gone::Pack); runs.len()]),
-            Err(source) => match self.0.head(path).await {
+            Err(error) if is_gone(&self.name, &error) => Ok(vec![Err(Gone::Pack); runs.len()]),
+            Err(source) => match self.store.head(path).await {
                 Ok(meta) if ranges.iter().any(|range| range.end > meta.size) => {
                     self.read_short(path, &ranges, meta.size).await
                 }
-                _ => Err(store_error(path.as_ref(), source)),
+                _ => Err(self.failed(path, source)),
             },
         }
     }
@@ -220,9 +242,9 @@ impl Blobs {
     ) -> Result<Vec<Result<Bytes, Gone>>, BlobError> {
         let within = |range: &&Range<u64>| range.end <= size;
         let there: Vec<_> = ranges.iter().filter(within).cloned().collect();
-        let read = self.0.get_ranges(path, &there).await;
+        let read = self.store.get_ranges(path, &there).await;
         let mut read = read
-            .map_err(|source| store_error(path.as_ref(), source))?
+            .map_err(|source| self.failed(path, source))?
             .into_iter();
         let found = ranges.iter().map(|range| match within(&range) {
             true => read.next().ok_or(Gone::Run),
@@ -234,45 +256,54 @@ impl Blobs {
     /// Reads a pack's footer.
     ///
     /// # Errors
-    /// [`BlobError::Damaged`] if it is none, or the store's error.
+    /// As [`Blobs::footer_of`].
     pub async fn footer(
         &self,
         tenant: &TenantName,
         pack: PackId,
     ) -> Result<Vec<PackEntry>, BlobError> {
         let path = path_of(tenant, pack);
-        let failed = |source| store_error(path.as_ref(), source);
+        let head = self.store.head(&path).await;
+        let size = head.map_err(|source| self.failed(&path, source))?.size;
+        self.footer_at(&path, size).await
+    }
+
+    /// Reads the footer of a pack that was listed: one request, a second one if it is long.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`] if it is none, or the store's error.
+    pub async fn footer_of(
+        &self,
+        tenant: &TenantName,
+        stored: &StoredPack,
+    ) -> Result<Vec<PackEntry>, BlobError> {
+        self.footer_at(&path_of(tenant, stored.pack), stored.bytes)
+            .await
+    }
+
+    async fn footer_at(&self, path: &Path, size: u64) -> Result<Vec<PackEntry>, BlobError> {
+        let failed = |source| self.failed(path, source);
         let damaged = |reason| BlobError::Damaged {
-            path: path.to_string(),
+            path: place(&self.name, path.as_ref()),
             reason,
         };
-        let size = self.0.head(&path).await.map_err(failed)?.size;
-        let tail_at = size
-            .checked_sub(TAIL_BYTES as u64)
-            .ok_or_else(|| damaged("it is too short"))?;
-        let tail = self
-            .0
-            .get_range(&path, tail_at..size)
-            .await
-            .map_err(failed)?;
-        let (count, magic) = tail
-            .split_first_chunk::<4>()
-            .ok_or_else(|| damaged("it is too short"))?;
-        if magic != TAIL_MAGIC {
-            return Err(damaged("it has no footer"));
+        // A range that counts from the end is not understood by every server if the pack is shorter.
+        let end = size.saturating_sub(FOOTER_READ_BYTES)..size;
+        if end.is_empty() {
+            return Err(damaged("it is empty"));
         }
-        let bytes = u64::from(u32::from_le_bytes(*count)) * ENTRY_BYTES as u64;
-        let start = tail_at
-            .checked_sub(bytes)
-            .ok_or_else(|| damaged("its footer is longer than itself"))?;
-        let rows = self
-            .0
-            .get_range(&path, start..tail_at)
-            .await
-            .map_err(failed)?;
-        let entries = rows.chunks_exact(ENTRY_BYTES).map(read_entry);
-        let entries: Option<Vec<_>> = entries.collect();
-        entries.ok_or_else(|| damaged("its footer names an unknown kind"))
+        let end = self.store.get_range(path, end).await.map_err(failed)?;
+        let length = footer::length(&end).map_err(damaged)?;
+        let whole = match end.len().checked_sub(length) {
+            Some(start) => end.slice(start..),
+            None => {
+                let start = size.checked_sub(length as u64);
+                let start = start.ok_or_else(|| damaged("its footer is longer than itself"))?;
+                let read = self.store.get_range(path, start..size).await;
+                read.map_err(failed)?
+            }
+        };
+        footer::read(&whole).map_err(damaged)
     }
 
     /// Returns all packs of a tenant.
@@ -281,14 +312,15 @@ impl Blobs {
     /// The store's error.
     pub async fn list(&self, tenant: &TenantName) -> Result<Vec<StoredPack>, BlobError> {
         let prefix = Path::from_iter(["packs", tenant.as_str()]);
-        let failed = |source| store_error(prefix.as_ref(), source);
+        let failed = |source| self.failed(&prefix, source);
         let mut packs = Vec::new();
-        let mut listed = self.0.list(Some(&prefix));
+        let mut listed = self.store.list(Some(&prefix));
         while let Some(meta) = listed.try_next().await.map_err(failed)? {
             let name = meta.location.filename().unwrap_or_default();
             if let Ok(number) = u128::from_str_radix(name, 16) {
                 packs.push(StoredPack {
                     pack: PackId(number),
+                    bytes: meta.size,
                     written_ms: u64::try_from(meta.last_modified.timestamp_millis())
                         .unwrap_or_default(),
                 });
@@ -303,8 +335,8 @@ impl Blobs {
     /// The store's error.
     pub async fn tenants(&self) -> Result<Vec<TenantName>, BlobError> {
         let prefix = Path::from("packs");
-        let listed = self.0.list_with_delimiter(Some(&prefix)).await;
-        let listed = listed.map_err(|source| store_error(prefix.as_ref(), source))?;
+        let listed = self.store.list_with_delimiter(Some(&prefix)).await;
+        let listed = listed.map_err(|source| self.failed(&prefix, source))?;
         let names = listed.common_prefixes.iter().filter_map(|p| p.filename());
         Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
@@ -315,10 +347,70 @@ impl Blobs {
     /// The store's error.
     pub async fn delete(&self, tenant: &TenantName, pack: PackId) -> Result<(), BlobError> {
         let path = path_of(tenant, pack);
-        match self.0.delete(&path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(store_error(path.as_ref(), source)),
+        match self.store.delete(&path).await {
+            Ok(()) => Ok(()),
+            Err(error) if is_gone(&self.name, &error) => Ok(()),
+            Err(source) => Err(self.failed(&path, source)),
         }
+    }
+
+    /// Returns what the store is called in messages.
+    pub fn name(&self) -> String {
+        self.name.to_string()
+    }
+
+    /// Returns the number of the service that the store belongs to, if it has one yet.
+    ///
+    /// # Errors
+    /// The store's error.
+    pub async fn owner(&self) -> Result<Option<ClusterId>, BlobError> {
+        let path = Path::from(OWNER);
+        let read = match self.store.get(&path).await {
+            Ok(found) => found.bytes().await,
+            Err(error) if is_gone(&self.name, &error) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        let bytes = read.map_err(|source| self.failed(&path, source))?;
+        let text = std::str::from_utf8(&bytes).ok();
+        let id = text.and_then(|text| text.trim_end().parse().ok());
+        let reason = "it holds no service's number";
+        id.map(Some).ok_or_else(|| BlobError::Damaged {
+            path: place(&self.name, path.as_ref()),
+            reason,
+        })
+    }
+
+    /// Gives the store a number unless it has one; returns what it has then. Of several at the same
+    /// time one wins.
+    ///
+    /// # Errors
+    /// The store's error.
+    pub async fn own(&self, cluster: ClusterId) -> Result<ClusterId, BlobError> {
+        let path = Path::from(OWNER);
+        let payload = PutPayload::from(format!("{cluster}\n"));
+        match self
+            .store
+            .put_opts(&path, payload, PutMode::Create.into())
+            .await
+        {
+            Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+            Err(source) => return Err(self.failed(&path, source)),
+        }
+        // Read even if it was written: some servers do not know the condition, and the last one
+        // wins there.
+        let owner = self.owner().await?;
+        owner.ok_or_else(|| BlobError::Busy {
+            at: place(&self.name, path.as_ref()),
+            reason: "what was just written is not there".to_owned(),
+        })
+    }
+
+    fn is_remote(&self) -> bool {
+        matches!(self.name, StoreName::Remote(_))
+    }
+
+    fn failed(&self, path: &Path, source: object_store::Error) -> BlobError {
+        failed(&self.name, path.as_ref(), source)
     }
 }
 
@@ -330,47 +422,4 @@ fn range_of(run: &PackPlace) -> Range<u64> {
 fn path_of(tenant: &TenantName, pack: PackId) -> Path {
     let name = pack.to_string();
     Path::from_iter(["packs", tenant.as_str(), &name[..2], &name])
-}
-
-fn footer(entries: &[PackEntry]) -> Vec<u8> {
-    let mut footer = Vec::with_capacity(entries.len() * ENTRY_BYTES + TAIL_BYTES);
-    for entry in entries {
-        footer.push(entry.kind as u8);
-        footer.extend_from_slice(entry.id.as_bytes());
-        footer.extend_from_slice(&entry.offset.to_le_bytes());
-        footer.extend_from_slice(&entry.bytes.to_le_bytes());
-    }
-    let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-    footer.extend_from_slice(&count.to_le_bytes());
-    footer.extend_from_slice(TAIL_MAGIC);
-    footer
-}
-
-fn read_entry(row: &[u8]) -> Option<PackEntry> {
-    let (kind, row) = row.split_first()?;
-    let (id, row) = row.split_at_checked(ID_BYTES)?;
-    let (offset, bytes) = row.split_first_chunk::<4>()?;
-    Some(PackEntry {
-        kind: ObjectKind::from_code(*kind)?,
-        id: ObjectId::from_slice(id)?,
-        offset: u32::from_le_bytes(*offset),
-        bytes: u32::from_le_bytes(bytes.try_into().ok()?),
-    })
-}
-
-fn store_error(path: &str, source: object_store::Error) -> BlobError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&source);
-    while let Some(error) = cause {
-        let is_full = error
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull);
-        if is_full {
-            return BlobError::Full;
-        }
-        cause = error.source();
-    }
-    BlobError::Store {
-        path: path.to_owned(),
-        source,
-    }
 }

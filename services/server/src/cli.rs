@@ -10,6 +10,8 @@ use fsync_runtime::{LogArgs, duration};
 use crate::config::{Access, BlobStore, Config, ConfigError, Drain, Retention};
 use crate::redis::RedisConfig;
 
+mod bucket;
+
 /// Drain time of a replica, in seconds.
 const DRAIN_SECONDS: u64 = 45;
 
@@ -37,6 +39,9 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Make a new journal that of the service whose contents --blobs s3:// holds, because that
+    /// service's own journal was lost
+    Adopt,
     /// Check that everything the trees need is here and true, on the data directory of a server
     /// that does not run
     Fsck {
@@ -62,7 +67,8 @@ pub struct ServerArgs {
     /// ~/.local/share/fsync-server]
     #[arg(long, env = "FSYNC_DATA_DIR", value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
-    /// Where contents are kept: file:///path or memory: [default: DATA_DIR/blobs]
+    /// Where contents are kept: file:///path, s3://BUCKET/PREFIX?endpoint=URL&region=NAME, or
+    /// memory: [default: DATA_DIR/blobs]
     #[arg(long, env = "FSYNC_BLOBS", value_name = "URL", global = true)]
     blobs: Option<String>,
     /// Redis that this replica shares with others: redis://, redis-sentinel:// or redis-cluster://,
@@ -200,6 +206,9 @@ fn blob_store(url: &str) -> Result<BlobStore, ConfigError> {
     if matches!(url, "memory:" | "memory://") {
         return Ok(BlobStore::Memory);
     }
+    if let Some(bucket) = url.strip_prefix("s3://") {
+        return bucket::from_environment(bucket).map(|config| BlobStore::S3(Box::new(config)));
+    }
     match url.strip_prefix("file://") {
         Some(path) if path.starts_with('/') => Ok(BlobStore::Directory(PathBuf::from(path))),
         _ => Err(ConfigError::Blobs(url.to_owned())),
@@ -238,7 +247,11 @@ mod tests {
         assert_eq!(blobs("file:///x"), Ok(BlobStore::Directory("/x".into())));
         assert_eq!(blobs("memory:"), Ok(BlobStore::Memory));
         assert!(blobs("file://x").is_err());
-        assert!(blobs("s3://x").is_err());
+        let secret = blobs("s3://key:secret@bucket").unwrap_err().to_string();
+        assert!(
+            secret.contains("AWS_ACCESS_KEY_ID") && !secret.contains("secret@"),
+            "{secret}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::blobs::s3::{S3Config, S3UrlError};
 use crate::redis::RedisConfig;
 
 /// Where contents are kept.
@@ -13,6 +14,8 @@ pub enum BlobStore {
     Directory(PathBuf),
     /// Memory; ends with the process, and the journal with it.
     Memory,
+    /// A bucket of S3-compatible storage.
+    S3(Box<S3Config>),
 }
 
 /// Who may connect.
@@ -99,12 +102,27 @@ pub enum ConfigError {
     )]
     Open(SocketAddr),
     /// A blob store that does not exist.
-    #[error("--blobs {0:?} is no blob store: use file:///absolute/path or memory:")]
+    #[error("--blobs {0:?} is no blob store: use file:///absolute/path, s3://BUCKET or memory:")]
     Blobs(String),
+    /// A bucket's URL that cannot be used; not repeated, it may hold what is secret.
+    #[error(
+        "--blobs s3:// cannot be used: {0}; as in s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=NAME"
+    )]
+    S3(#[from] S3UrlError),
+    /// A file of credentials that cannot be read.
+    #[error(
+        "the credentials in {path} cannot be read: {reason}; AWS_SHARED_CREDENTIALS_FILE names another file"
+    )]
+    Credentials {
+        /// The file.
+        path: String,
+        /// Why.
+        reason: String,
+    },
     /// Contents that other replicas cannot read.
     #[error(
-        "--redis shares trees with other replicas, which cannot read --blobs memory: give --blobs file:///DIR, the \
-         same for all replicas"
+        "--redis shares trees with other replicas, which cannot read --blobs memory: give --blobs s3://BUCKET or \
+         file:///DIR, the same for all replicas"
     )]
     Unshared,
     /// A collector without a lock.

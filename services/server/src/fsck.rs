@@ -269,7 +269,7 @@ impl Check<'_> {
                 self.report.orphans += 1;
                 continue;
             }
-            match self.store.blobs().footer(tenant, stored.pack).await {
+            match self.store.blobs().footer_of(tenant, &stored).await {
                 Ok(entries) => self.pack(tenant, stored.pack, &entries).await?,
                 Err(error) => {
                     let reason = error.to_string();

@@ -26,6 +26,7 @@ use fsync_core::service::mark::Mark;
 use fsync_core::service::record::{PackId, Place};
 use fsync_core::wire::Head;
 use fsync_runtime::Shutdown;
+use futures_util::StreamExt;
 use tracing::{error, info, warn};
 
 use crate::clock;
@@ -33,6 +34,9 @@ use crate::config::Retention;
 use crate::journal::Sweep;
 use crate::store::Store;
 
+/// Footers read at the same time while a lost index is made anew: of a store behind a network each
+/// takes a round trip.
+const FOOTERS: usize = 16;
 /// Nodes loaded at once while marking.
 const MARK_NODES: usize = 1024;
 /// Times a tree is marked on because its head moved; then it waits for the next collection.
@@ -138,8 +142,13 @@ pub async fn rebuild_index(store: &Store) -> Result<(), ServiceError> {
         }
         let packs = store.blobs().list(&tenant).await?;
         warn!(%tenant, packs = packs.len(), "the journal knows no pack: indexing what the blob store has");
-        for stored in packs {
-            match store.blobs().footer(&tenant, stored.pack).await {
+        let footers = packs.into_iter().map(|stored| {
+            let tenant = &tenant;
+            async move { (stored, store.blobs().footer_of(tenant, &stored).await) }
+        });
+        let mut footers = futures_util::stream::iter(footers).buffer_unordered(FOOTERS);
+        while let Some((stored, footer)) = footers.next().await {
+            match footer {
                 Ok(entries) => {
                     let journal = store.journal();
                     journal

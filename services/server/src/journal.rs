@@ -6,7 +6,8 @@
 //! relies on.
 //! Does not: hold contents for long. Objects of small pushes start here and are moved to packs
 //! later.
-//! Place: called by `tree.rs`, `store.rs`, `gc.rs`; implemented by [`redb`], [`memory`] and [`redis`].
+//! Place: called by `tree.rs`, `store.rs`, `gc.rs`; implemented by [`redb`], [`memory`] and
+//! [`redis`].
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -27,6 +28,7 @@ use fsync_core::service::record::{
 use fsync_core::wire::{Epoch, Head, Seq};
 
 use crate::clock;
+use crate::cluster::ClusterId;
 
 pub mod memory;
 pub mod redb;
@@ -98,6 +100,13 @@ pub trait Journal: Debug + Send + Sync {
     /// Returns whether contents that it acknowledged are durable, so that small ones may stay in it
     /// for a while; else they are put into the blob store first.
     fn keeps_contents(&self) -> bool;
+
+    /// Returns the number of the service that it belongs to, if it has one yet.
+    fn cluster(&self) -> Answer<'_, Option<ClusterId>>;
+
+    /// Gives it a number unless it has one; returns what it has then. Of several at the same time
+    /// one wins.
+    fn join(&self, cluster: ClusterId) -> Answer<'_, ClusterId>;
 
     /// Writes what is queued and closes; every later call fails.
     fn close(&self) -> Answer<'_, ()>;

@@ -23,6 +23,7 @@ pub mod blobs;
 pub mod bus;
 pub mod cli;
 mod clock;
+pub mod cluster;
 pub mod config;
 pub mod drain;
 pub mod follow;

@@ -44,6 +44,13 @@ fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
         Some(Verb::Fsck { repair }) => {
             return tell(&runtime.block_on(app::check_once(&config, repair))?);
         }
+        Some(Verb::Adopt) => {
+            let adopted = runtime.block_on(app::adopt_once(&config))?;
+            return Ok(writeln!(
+                std::io::stdout(),
+                "adopted service {adopted}: start the server"
+            )?);
+        }
         None => {}
     }
     runtime.block_on(async {

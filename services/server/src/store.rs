@@ -155,10 +155,14 @@ impl Store {
         ids: &[ObjectId],
         room: usize,
     ) -> Result<Vec<Option<Object>>, ServiceError> {
-        let (first, _) = self.look(tenant, ids, room).await?;
+        let (first, doubtful) = self.look(tenant, ids, room).await?;
         if first.iter().all(Option::is_some) {
             return Ok(first);
         }
+        self.0.blobs.forget(doubtful.iter().map(|loss| match loss {
+            Loss::Pack(pack) => *pack,
+            Loss::Object(_, place) => place.pack,
+        }));
         // A pack may have been rewritten between look-up and read: look again, once.
         let (second, losses) = self.look(tenant, ids, room).await?;
         if !losses.is_empty() {

@@ -1,7 +1,7 @@
 //! The journal in memory: core's [`Ledger`] behind a lock; for `--blobs memory:` and tests.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
@@ -15,14 +15,18 @@ use fsync_core::service::record::{
 use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::{Answer, Journal, JournalError, Lease, Sweep};
+use crate::cluster::ClusterId;
 
 /// A journal that ends with the process.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<Ledger>);
+pub struct Memory {
+    ledger: Mutex<Ledger>,
+    cluster: OnceLock<ClusterId>,
+}
 
 impl Memory {
     fn lock(&self) -> MutexGuard<'_, Ledger> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T: Send + 'static>(&self, work: impl FnOnce(&mut Ledger) -> T) -> Answer<'_, T> {
@@ -35,6 +39,15 @@ impl Journal for Memory {
     fn keeps_contents(&self) -> bool {
         // As long as the blob store in memory does.
         true
+    }
+
+    fn cluster(&self) -> Answer<'_, Option<ClusterId>> {
+        Box::pin(std::future::ready(Ok(self.cluster.get().copied())))
+    }
+
+    fn join(&self, cluster: ClusterId) -> Answer<'_, ClusterId> {
+        let joined = *self.cluster.get_or_init(|| cluster);
+        Box::pin(std::future::ready(Ok(joined)))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -29,6 +29,7 @@ use fsync_runtime::fault::{self, Point};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, Journal, JournalError, Lease, PackUse, Sweep};
+use crate::cluster::ClusterId;
 
 mod loss;
 mod read;
@@ -230,6 +231,14 @@ fn store_error(error: impl Into<::redb::Error>) -> JournalError {
 impl Journal for Redb {
     fn keeps_contents(&self) -> bool {
         true
+    }
+
+    fn cluster(&self) -> Answer<'_, Option<ClusterId>> {
+        self.read(View::cluster)
+    }
+
+    fn join(&self, cluster: ClusterId) -> Answer<'_, ClusterId> {
+        self.write(move |tables| tables.join(cluster))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -27,9 +27,11 @@ use fsync_core::service::record::{
 use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::{Answer, Journal, JournalError, Lease, PackUse, Sweep};
+use crate::cluster::ClusterId;
 use crate::redis::{Redis, RedisError};
 
 mod ask;
+mod cluster;
 mod index;
 mod loss;
 mod packs;
@@ -66,6 +68,14 @@ impl Shared {
 impl Journal for Shared {
     fn keeps_contents(&self) -> bool {
         self.redis.keeps_writes()
+    }
+
+    fn cluster(&self) -> Answer<'_, Option<ClusterId>> {
+        Box::pin(async move { self.cluster_id().await })
+    }
+
+    fn join(&self, cluster: ClusterId) -> Answer<'_, ClusterId> {
+        Box::pin(async move { self.join_cluster(cluster).await })
     }
 
     fn close(&self) -> Answer<'_, ()> {

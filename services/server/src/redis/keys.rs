@@ -15,6 +15,7 @@
 //! PREFIX:{o.TENANT.NN}:lost               hash id -> row whose place was found empty
 //! PREFIX:{o.TENANT.NN}:inline             hash id -> body of an object that is in no pack yet
 //! PREFIX:{o.TENANT.NN}:bytes              bytes in `inline`
+//! PREFIX:{meta}:cluster                   number of the service, the same as in its blob store
 //! PREFIX:{meta}:probe                     written and removed at start, to see that scripts may
 //! ```
 //!
@@ -172,6 +173,10 @@ impl Keys {
 
     pub(crate) fn inline_bytes(&self, tenant: &TenantName, shard: Shard) -> String {
         self.of_shard(tenant, shard, "bytes")
+    }
+
+    pub(crate) fn cluster(&self) -> String {
+        self.key("meta", "cluster")
     }
 
     pub(crate) fn probe(&self) -> String {

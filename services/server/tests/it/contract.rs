@@ -15,6 +15,7 @@ use fsync_core::service::record::{
     CommitWrite, NewRevision, PackEntry, PackId, PackPlace, Payload, Place, UploadId,
 };
 use fsync_core::wire::{Epoch, Head, Seq};
+use fsync_server::cluster::ClusterId;
 use fsync_server::journal::memory::Memory;
 use fsync_server::journal::redb::Redb;
 use fsync_server::journal::redis::Shared;
@@ -73,6 +74,7 @@ macro_rules! contract {
 }
 
 contract!(
+    the_first_number_of_a_service_stays,
     a_new_tree_has_nothing,
     a_commit_moves_head_and_lineage,
     a_commit_on_another_head_changes_nothing,
@@ -95,6 +97,14 @@ contract!(
     the_log_is_newest_first_in_pages,
     the_chain_after_a_revision_is_in_order,
 );
+
+async fn the_first_number_of_a_service_stays(journal: &dyn Journal) {
+    let (one, two) = (ClusterId(u128::MAX - 1), ClusterId(2));
+    assert_eq!(journal.cluster().await.unwrap(), None);
+    assert_eq!(journal.join(one).await.unwrap(), one);
+    assert_eq!(journal.join(two).await.unwrap(), one);
+    assert_eq!(journal.cluster().await.unwrap(), Some(one));
+}
 
 pub(crate) fn tree(name: &str) -> TreeKey {
     name.parse().unwrap()

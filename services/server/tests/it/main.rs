@@ -6,6 +6,7 @@
 )]
 
 mod agent;
+mod blobs;
 mod bus;
 mod contract;
 mod drain;
@@ -13,4 +14,5 @@ mod fsck;
 mod gc;
 mod http;
 mod redis;
+mod s3;
 mod socket;

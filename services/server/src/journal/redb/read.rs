@@ -11,11 +11,12 @@ use fsync_core::service::record::{HeadState, Held, PackId, Place, Stored, Upload
 use fsync_core::wire::{Head, Seq};
 
 use super::tables::{
-    COMPLETE, DOOMED, HEADS, INLINE, INLINE_BYTES, LINEAGE, LOST, META, OBJECTS, OwnedId, PACKS,
-    REVISIONS, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS, head_row, id_of,
-    object_key, owner_of, revision_key, upload_key, upload_range, uploaded_id,
+    CLUSTER, COMPLETE, DOOMED, HEADS, INLINE, INLINE_BYTES, LINEAGE, LOST, META, OBJECTS, OwnedId,
+    PACKS, REVISIONS, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS, cluster_of,
+    head_row, id_of, object_key, owner_of, revision_key, upload_key, upload_range, uploaded_id,
 };
 use super::{JournalError, failed, store_error};
+use crate::cluster::ClusterId;
 use crate::journal::rows::{ObjectRow, read_revision};
 
 /// All tables of one read transaction.
@@ -199,7 +200,16 @@ impl View {
     }
 
     pub(super) fn inline_bytes(&self) -> Result<u64, JournalError> {
-        let value = self.meta.get(INLINE_BYTES).map_err(store_error)?;
+        self.number(INLINE_BYTES)
+    }
+
+    pub(super) fn cluster(&self) -> Result<Option<ClusterId>, JournalError> {
+        let [high, low] = CLUSTER;
+        Ok(cluster_of(self.number(high)?, self.number(low)?))
+    }
+
+    fn number(&self, name: &str) -> Result<u64, JournalError> {
+        let value = self.meta.get(name).map_err(store_error)?;
         Ok(value.map_or(0, |v| v.value()))
     }
 

@@ -4,7 +4,7 @@
 //! name.
 //!
 //! ```text
-//! meta            name                    -> number (version, next tree, next tenant, inline bytes)
+//! meta            name                    -> number (version, next tree, next tenant, inline bytes, cluster high, cluster low)
 //! trees           "tenant/name"           -> (tree, tenant)
 //! tenants         "tenant"                -> (tenant, generation)
 //! heads           tree                    -> (epoch, seq, ref)
@@ -26,6 +26,7 @@ use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::{JournalError, failed, store_error};
+use crate::cluster::ClusterId;
 use crate::journal::rows::ObjectRow;
 
 /// A tree's or tenant's number, then an id.
@@ -57,6 +58,8 @@ pub(super) const UPLOAD_OBJECTS: TableDefinition<'_, &[u8; UPLOAD_ID_BYTES], ()>
 
 /// Bytes of objects that are in no pack yet.
 pub(super) const INLINE_BYTES: &str = "inline bytes";
+/// Both halves of the number of the service that the journal belongs to.
+pub(super) const CLUSTER: [&str; 2] = ["cluster high", "cluster low"];
 const NEXT_TREE: &str = "next tree";
 const NEXT_TENANT: &str = "next tenant";
 
@@ -98,6 +101,20 @@ impl<'t> Tables<'t> {
                 .open_table(UPLOAD_OBJECTS)
                 .map_err(store_error)?,
         })
+    }
+
+    /// Gives the journal a number unless it has one; returns what it has then.
+    pub(super) fn join(&mut self, cluster: ClusterId) -> Result<ClusterId, JournalError> {
+        let [high, low] = CLUSTER;
+        if let Some(found) = cluster_of(self.number(high)?, self.number(low)?) {
+            return Ok(found);
+        }
+        let bytes = cluster.0.to_be_bytes();
+        for (name, half) in CLUSTER.into_iter().zip(bytes.chunks_exact(8)) {
+            let half = half.try_into().map(u64::from_be_bytes);
+            self.set_number(name, half.unwrap_or_default())?;
+        }
+        Ok(cluster)
     }
 
     /// Writes the version of a new journal; refuses one of another version.
@@ -248,4 +265,10 @@ pub(super) fn uploaded_id(key: &[u8; UPLOAD_ID_BYTES]) -> ObjectId {
     let mut id = [0; ID_BYTES];
     id.copy_from_slice(&key[8..]);
     ObjectId::from_bytes(id)
+}
+
+/// Returns the number whose halves these are; a journal that has none has zeros.
+pub(super) fn cluster_of(high: u64, low: u64) -> Option<ClusterId> {
+    let number = u128::from(high) << u64::BITS | u128::from(low);
+    (number != 0).then_some(ClusterId(number))
 }
