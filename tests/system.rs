@@ -89,7 +89,20 @@ impl System {
     /// # Errors
     /// If it does not come up.
     pub fn server_on(&self, listen: &str, flags: &[&str]) -> Result<Server> {
-        let mut process = self.launch_server(listen, flags, &[])?;
+        self.server_in(listen, flags, &[])
+    }
+
+    /// As [`System::server_on`], in an environment.
+    ///
+    /// # Errors
+    /// If it does not come up.
+    pub fn server_in(
+        &self,
+        listen: &str,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Server> {
+        let mut process = self.launch_server(listen, flags, environment)?;
         let url = process.line_after("listening on ", PATIENCE)?;
         Ok(Server { process, url })
     }

@@ -3,6 +3,7 @@
 //! `long` runs on real trees and takes minutes; `tests/run --quick` leaves it out.
 
 mod bad_input;
+mod buckets;
 mod demo;
 mod hard_cases;
 mod in_step;
