@@ -1,6 +1,6 @@
 //! The HTTP data plane: one file per verb, paths as `fsync_core::wire` lists them.
 //!
-//! Guarantees: every error is an `ErrorBody`; no body is read before there is room for it
+//! Guarantees: every error is an `ErrorBody`; what breaks a rule is told of ([`audit`]); no body is read before there is room for it
 //! ([`gate`]); a tree's name is valid before anything is looked up.
 //! Place: routes are joined with the Socket.IO layer in `app.rs`; only `http*` and `app.rs` know
 //! axum.
@@ -8,6 +8,7 @@
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{Method, Uri};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use fsync_core::label::TreeKey;
@@ -17,8 +18,10 @@ use fsync_core::wire::{ErrorCode, PROTOCOL_VERSION, SERVICE, Version};
 use crate::http::error::ApiError;
 use crate::store::Store;
 use crate::tree::Trees;
+use audit::Audit;
 use gate::Gate;
 
+mod audit;
 mod commits;
 mod delta;
 pub mod error;
@@ -60,6 +63,7 @@ pub fn routes(api: Api) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(limits::PACK_BODY_BYTES))
+        .layer(from_fn_with_state(Audit::default(), audit::look))
         .with_state(api)
 }
 

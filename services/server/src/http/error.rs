@@ -7,6 +7,8 @@ use fsync_core::pack::PackError;
 use fsync_core::service::error::ServiceError;
 use fsync_core::wire::{ErrorBody, ErrorCode};
 
+use super::audit::Breach;
+
 /// An error on its way to the caller.
 #[derive(Debug)]
 pub struct ApiError(pub ErrorBody);
@@ -52,10 +54,14 @@ impl IntoResponse for ApiError {
         let code = self.0.code.status();
         let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let retry_after_ms = self.0.retry_after_ms;
+        let breach = Breach::of(&self.0);
         let mut response = (status, Json(self.0)).into_response();
         if let Some(ms) = retry_after_ms {
             let seconds = HeaderValue::from(ms.div_ceil(1000));
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        if let Some(breach) = breach {
+            response.extensions_mut().insert(breach);
         }
         response
     }
