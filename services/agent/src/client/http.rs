@@ -1,13 +1,14 @@
 //! The requests of `wire.rs`, one method each: contents in packs, everything else in bounded JSON.
 //!
 //! Guarantees: connections are pooled and re-used; every object was hashed before it is returned;
-//! an answer is never read beyond its limit; no request waits for ever. Does not: retry, split what
-//! is too large for one request (`transfer` does), or follow redirects.
+//! an answer is never read beyond its limit; no request waits for ever, nor again on a connection
+//! that was found silent (`line`).
+//! Does not: retry, split what is too large for one request (`transfer` does), or follow redirects.
 
 mod exchange;
+mod line;
 
 use std::error::Error as _;
-use std::time::Duration;
 
 use bytes::Bytes;
 use fsync_core::id::{ObjectId, RevisionId};
@@ -25,13 +26,10 @@ use reqwest::{Method, Response};
 use super::error::ClientError;
 use super::packs::{Checklist, PackStream, Wanted};
 use super::server_url::ServerUrl;
+use line::Line;
 
-/// Longest wait for a connection.
-const CONNECT: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept; below the 60 s after which many proxies close one.
-const IDLE: Duration = Duration::from_secs(45);
-/// Idle connections kept: three bulk transfers each way, a commit and a delta.
-const IDLE_CONNECTIONS: usize = 8;
+/// Most bytes of a delta's pack: servers end one with the object that fills it, and the revision.
+const DELTA_BYTES: usize = limits::PACK_BODY_BYTES + limits::REVISION_BYTES;
 
 /// What a client may need beside the address.
 #[derive(Debug, Clone, Default)]
@@ -56,7 +54,7 @@ pub struct Delta {
 /// The HTTP side of one tree on one server; clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Http {
-    client: reqwest::Client,
+    line: Line,
     server: ServerUrl,
     tree: TreeKey,
     token: Option<String>,
@@ -69,22 +67,8 @@ impl Http {
     /// [`ClientError::Setup`] for certificates that cannot be used.
     pub fn new(server: ServerUrl, tree: TreeKey, options: Options) -> Result<Self, ClientError> {
         fsync_runtime::crypto::install();
-        let setup = |e: reqwest::Error| ClientError::Setup(root_cause(&e));
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("fsync-agent/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .tcp_keepalive(IDLE)
-            .pool_idle_timeout(IDLE)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .redirect(reqwest::redirect::Policy::none());
-        if let Some(pem) = &options.ca_pem {
-            for certificate in reqwest::Certificate::from_pem_bundle(pem).map_err(setup)? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
         Ok(Self {
-            client: builder.build().map_err(setup)?,
+            line: Line::new(&options)?,
             server,
             tree,
             token: options.token,
@@ -94,6 +78,11 @@ impl Http {
     /// Returns the server's address.
     pub fn server(&self) -> &ServerUrl {
         &self.server
+    }
+
+    /// Leaves all connections, because the network has gone silent: what looks alive may be dead.
+    pub fn leave_connections(&self) {
+        self.line.renew();
     }
 
     /// Returns the tree.
@@ -181,7 +170,7 @@ impl Http {
         let request = self.tree_request(Method::GET, &path);
         let response = self.send("delta", request, 0).await?;
         let moves = moves_of(&response).map_err(|reason| self.bad("delta", reason))?;
-        let stream = PackStream::new(&self.server, "delta", response, most_delta_bytes());
+        let stream = PackStream::new(&self.server, "delta", response, DELTA_BYTES);
         Ok((moves, stream))
     }
 
@@ -349,16 +338,6 @@ fn moves_of(response: &Response) -> Result<Vec<MoveHint>, String> {
         .collect();
     let bytes = bytes.ok_or_else(|| "its move hints are not hex".to_owned())?;
     revision::decode_moves(&bytes).map_err(|e| e.to_string())
-}
-
-/// Returns the most bytes of a delta's pack that keeps the limits.
-fn most_delta_bytes() -> usize {
-    limits::DELTA_INLINE_BYTES
-        + limits::CHUNK_MAX_BYTES
-        + limits::DELTA_NODES * limits::NODE_BYTES
-        + limits::REVISION_BYTES
-        + limits::REQUEST_OBJECTS * fsync_core::pack::RECORD_HEADER_BYTES
-        + PACK_HEADER_BYTES
 }
 
 /// Returns the innermost cause of an error: the system's own word, without the layers and URLs

@@ -14,7 +14,7 @@ use super::error::ClientError;
 use super::server_url::ServerUrl;
 
 /// Longest time without a byte before a body counts as dead.
-pub(super) const STALL: Duration = Duration::from_secs(30);
+pub(super) const STALL: Duration = Duration::from_secs(20);
 
 /// An object to fetch, with what is known of its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -178,10 +178,13 @@ impl Driver {
         let server = self.options.claim.config.server.clone();
         match (was_up, is_up) {
             (false, true) => self.options.progress.report(&Shown::Connected { server }),
-            (true, false) => self
-                .options
-                .progress
-                .report(&Shown::Disconnected { server }),
+            (true, false) => {
+                // Whatever ended this connection may have ended the others, without a word.
+                self.net.http.leave_connections();
+                self.options
+                    .progress
+                    .report(&Shown::Disconnected { server });
+            }
             _ => {}
         }
         Ok(())

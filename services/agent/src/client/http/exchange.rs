@@ -14,14 +14,12 @@ use super::{Http, root_cause};
 use crate::client::error::ClientError;
 use crate::client::packs::read_piece;
 
-/// Longest wait for an answer to begin, beside the time that the body takes.
-const ANSWER: Duration = Duration::from_secs(60);
 /// Slowest upload that is waited for, in bytes per second.
 const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 impl Http {
     pub(super) fn request(&self, method: Method, url: String) -> RequestBuilder {
-        let request = self.client.request(method, url);
+        let request = self.line.client().request(method, url);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -84,18 +82,26 @@ impl Http {
         request: RequestBuilder,
         body_bytes: usize,
     ) -> Result<Response, ClientError> {
-        let patience = ANSWER + Duration::from_secs(body_bytes as u64 / SLOWEST_BYTES_PER_SECOND);
+        let wait = self.line.wait();
+        let patience =
+            wait.answer + Duration::from_secs(body_bytes as u64 / SLOWEST_BYTES_PER_SECOND);
         let unreachable = |reason| ClientError::Unreachable {
             server: self.server.clone(),
             reason,
         };
         match tokio::time::timeout(patience, request.send()).await {
-            Ok(Ok(response)) => Ok(response),
+            Ok(Ok(response)) => {
+                self.line.heard();
+                Ok(response)
+            }
             Ok(Err(error)) => Err(unreachable(root_cause(&error))),
-            Err(_elapsed) => Err(unreachable(format!(
-                "no answer within {} s",
-                patience.as_secs()
-            ))),
+            Err(_elapsed) => {
+                self.line.missed(&wait);
+                Err(unreachable(format!(
+                    "no answer within {} s",
+                    patience.as_secs()
+                )))
+            }
         }
     }
 

@@ -13,9 +13,10 @@ use super::{Command, Config, End, Inbound, Link, SocketEvent, connect};
 use crate::client::backoff::{self, Backoff, jitter};
 
 /// Quiet time after which the connection is probed: the beacon (10 s) is overdue.
-const QUIET: Duration = Duration::from_secs(15);
-/// Quiet time after a probe after which the connection is given up.
-const DEAD: Duration = Duration::from_secs(35);
+const QUIET: Duration = Duration::from_secs(12);
+/// Quiet time after which the connection is given up, though it was probed: with the time to make
+/// a new one, a change that was missed is here within 35 s.
+const DEAD: Duration = Duration::from_secs(25);
 
 /// See the head of [`super`].
 pub(super) struct Supervisor {
