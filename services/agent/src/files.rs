@@ -105,10 +105,16 @@ impl StageKey {
         Self(format!("x-{number:x}"))
     }
 
+    /// Returns the key under which something of a user's stands for a moment, between two spellings
+    /// of its name; `inode` is its number.
+    pub fn respelled(inode: u64) -> Self {
+        Self(format!("r-{inode:x}"))
+    }
+
     /// Reads a key as a directory lists it; `None` for what no agent made.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, rest) = text.split_once('-')?;
-        let is_valid = matches!(kind, "p" | "l" | "x")
+        let is_valid = matches!(kind, "p" | "l" | "x" | "r")
             && (1..=64).contains(&rest.len())
             && rest.bytes().all(|b| b.is_ascii_hexdigit());
         is_valid.then(|| Self(text.to_owned()))
@@ -117,6 +123,12 @@ impl StageKey {
     /// Returns whether a user's inode may stand under this key.
     pub fn is_exchange(&self) -> bool {
         self.0.starts_with("x-")
+    }
+
+    /// Returns whether something of a user's stands under this key, on its way to another spelling
+    /// of its name.
+    pub fn is_respelled(&self) -> bool {
+        self.0.starts_with("r-")
     }
 
     /// Returns whether a large content is put together under this key.
@@ -206,8 +218,10 @@ pub enum Problem {
     Exists,
     /// The directory is not empty: look what is in it.
     NotEmpty,
-    /// The system refuses (permissions, read-only): tell the user.
+    /// The system refuses (permissions): tell the user.
     Denied,
+    /// The whole file system is read-only: nothing can be done until it is not.
+    ReadOnly,
     /// The disk or a quota is full: retry later.
     NoSpace,
     /// The file system cannot hold such a name, size or kind, or it lies on another device: tell

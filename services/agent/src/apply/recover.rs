@@ -5,6 +5,8 @@
 //! so that it is applied again; anything else is the user's and left to the scan. No user's inode
 //! in the stage is removed.
 
+mod respell;
+
 use std::collections::{BTreeSet, HashSet};
 
 use fsync_core::id::ObjectId;
@@ -30,6 +32,8 @@ pub struct Recovered {
     pub edited: Vec<RelPath>,
     /// Staged files that were removed.
     pub removed: u64,
+    /// Paths whose files or directories stood in the stage, between two spellings, and are back.
+    pub given_back: Vec<RelPath>,
     /// Users' files that were found in the stage and are in the trash now.
     pub rescued: Vec<(TrashSlot, RelPath)>,
 }
@@ -50,6 +54,7 @@ enum Found {
 pub fn recover(files: &dyn Files, state: &State) -> Result<Recovered, ApplyError> {
     let intents = state.snapshot()?.intents()?;
     let mut recovered = Recovered::default();
+    respell::give_back(files, state, &intents, &mut recovered)?;
     clean_stage(files, state, &intents, &mut recovered)?;
     // What the process that ended had put in place is seen, but it may not be durable: a power loss
     // after the intents are gone would make the old version look like a user's edit.
@@ -222,6 +227,9 @@ fn clean_stage(
         .collect();
     let mut kept = HashSet::new();
     for key in files.staged()? {
+        if respell::keeps(&key) {
+            continue;
+        }
         if resumable.contains(key.as_str()) {
             kept.insert(key.as_str().to_owned());
             continue;

@@ -22,6 +22,7 @@ macro_rules! expect {
     };
 }
 
+mod apart;
 mod dirs;
 
 use fsync_core::exception::Exception;
@@ -61,7 +62,9 @@ pub(super) fn failed(error: FilesError) -> StepResult {
                 reason: error.to_string(),
             })
         }
-        Problem::NoSpace | Problem::Busy | Problem::Io => StepResult::Retry(error),
+        Problem::NoSpace | Problem::Busy | Problem::ReadOnly | Problem::Io => {
+            StepResult::Retry(error)
+        }
     }
 }
 
@@ -359,6 +362,9 @@ impl Applier<'_> {
             like: Some(before.mode),
             ..meta
         };
+        if before.nlink > 1 {
+            return self.set_meta_apart(batch, path, (was, now), &meta);
+        }
         attempt!(fault::around(Point::Meta, || {
             self.files.set_meta(Place::Tree(path), &meta)
         }));

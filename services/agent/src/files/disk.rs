@@ -7,6 +7,7 @@
 mod calls;
 mod names;
 
+mod renames;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -122,7 +123,10 @@ impl Disk {
     ) -> rustix::io::Result<()> {
         let (from_dir, from_name) = self.parent(from)?;
         let (to_dir, to_name) = self.parent(to)?;
-        rustix::fs::renameat_with(from_dir, from_name, to_dir, to_name, flags)
+        match rustix::fs::renameat_with(from_dir, from_name, to_dir, to_name, flags) {
+            Err(errno) if renames::knows_no_flags(errno) => self.rename_plainly(from, to, flags),
+            renamed => renamed,
+        }
     }
 
     fn open_staged(&self, key: &StageKey, flags: OFlags) -> rustix::io::Result<OwnedFd> {

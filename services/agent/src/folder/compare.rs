@@ -27,7 +27,7 @@ use crate::state::{Durability, Roots};
 
 /// Pause before a tree is asked for again that has no head though it had one.
 const NO_HEAD_PAUSE: Duration = Duration::from_secs(2);
-/// Pause before a head that cannot be used is looked at again.
+/// Pause before it is asked again whether there is another head than one that cannot be used.
 const UNUSABLE_PAUSE: Duration = Duration::from_secs(60);
 /// Versions in one question about the past.
 const KNOWN_MAX: usize = 1000;
@@ -143,13 +143,18 @@ impl Folder {
     }
 
     /// Compares folder and head, or says what has to be fetched first. A head that cannot be used
-    /// is told of and left alone until there is another: the agent goes on.
+    /// is told of and left alone until there is another, not even looked at again, for the look may
+    /// be what it was made to cost: the agent goes on.
     pub(super) fn compare(
         &mut self,
         head: Option<Head>,
         now: Now,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Compared, FolderError> {
+        let told = self.compare.unusable.as_ref().map(|told| told.0);
+        if told.is_some() && told == head.map(|head| head.revision) {
+            return Ok(Compared::Wait(now.moment.after(UNUSABLE_PAUSE)));
+        }
         match self.try_compare(head, now, out) {
             Err(FolderError::Nodes(NodesError::Missing(ids))) => {
                 self.compare.fetch = Some(FetchRequest::Nodes(ids));
@@ -166,7 +171,13 @@ impl Folder {
         }
     }
 
-    fn refuse(&mut self, head: RevisionId, error: &NodesError, out: &mut Vec<FolderEffect>) {
+    /// Tells once of a head that cannot be used.
+    pub(super) fn refuse(
+        &mut self,
+        head: RevisionId,
+        error: &NodesError,
+        out: &mut Vec<FolderEffect>,
+    ) {
         let told = self.compare.unusable.as_ref().map(|told| told.0);
         if told != Some(head) {
             let reason = error.to_string();

@@ -122,6 +122,11 @@ pub enum Notice {
         /// Where the other version stands.
         copy: RelPath,
     },
+    /// A file was deleted elsewhere and edited here: the edit stays.
+    Kept {
+        /// The path.
+        path: RelPath,
+    },
     /// Deletes wait for the user.
     Held {
         /// How many files they concern.

@@ -17,6 +17,7 @@ use fsync_core::plan::Step;
 
 use super::{FetchRequest, Folder, FolderEffect, FolderError, NetFailure, Notice};
 use crate::apply::{Applier, ApplyError, Contents, Open, StepResult, Target};
+use crate::files::Problem;
 
 mod batch;
 mod large;
@@ -53,6 +54,8 @@ pub(super) struct Pulling {
     applying: Option<Applying>,
     next_batch: u64,
     lost: LostContents,
+    /// Why nothing can be put here, as the user was told.
+    paused: Option<String>,
 }
 
 #[derive(Debug)]
@@ -207,28 +210,36 @@ impl Folder {
         Ok(())
     }
 
-    /// The disk failed under way: what was done is sorted out, the rest is compared again after a
-    /// pause.
+    /// The disk failed under way, or the head's nodes break a rule: what was done is sorted out, the
+    /// rest is compared again after a pause.
     fn interrupted(
         &mut self,
         error: ApplyError,
         out: &mut Vec<FolderEffect>,
     ) -> Result<Input, FolderError> {
-        if !matches!(
-            error,
-            ApplyError::Files(_) | ApplyError::Nodes(NodesError::Missing(_))
-        ) {
+        let may_pass = match &error {
+            ApplyError::Files(_) => true,
+            ApplyError::Nodes(error) => !matches!(error, NodesError::Store(_)),
+            ApplyError::State(_) | ApplyError::Scan(_) => false,
+        };
+        if !may_pass {
             return Err(error.into());
         }
         crate::apply::recover(&*self.parts.files, &self.parts.state)?;
-        if let ApplyError::Nodes(NodesError::Missing(ids)) = error {
-            return Ok(self.needs_nodes_first(ids));
+        let error = match error {
+            ApplyError::Nodes(NodesError::Missing(ids)) => return Ok(self.needs_nodes_first(ids)),
+            error => error,
+        };
+        if let (ApplyError::Nodes(error), Some(head)) = (&error, self.engine.head()) {
+            // Only where a file's parts are put together does it show that they do not fit.
+            self.refuse(head.revision, error, out);
         }
         let rescan = self.pull.applying.take().map(|applying| applying.rescan);
         self.pull.forget();
-        out.push(FolderEffect::Notice(Notice::Trouble(format!(
-            "{error}; trying again"
-        ))));
+        if !matches!(error, ApplyError::Nodes(_)) {
+            let text = format!("{error}; trying again");
+            out.push(FolderEffect::Notice(Notice::Trouble(text)));
+        }
         let stale = rescan.into_iter().flatten().collect();
         Ok(Input::ApplyInterrupted {
             stale,
@@ -359,7 +370,9 @@ impl Folder {
                     applying.rescan.insert(step.path().clone());
                 }
                 StepResult::Retry(error) => {
-                    applying.trouble = Some(room::text(step.path(), &error));
+                    let text = room::text(step.path(), &error);
+                    self.pull.paused = error.is(Problem::ReadOnly).then(|| text.clone());
+                    applying.trouble = Some(text);
                 }
                 StepResult::Blocked(_) => self.blocked.note(),
                 StepResult::Stale => {}
@@ -395,6 +408,9 @@ impl Folder {
         }));
         let stale: Vec<RelPath> = applying.rescan.into_iter().collect();
         let is_complete = self.pull.lost.tell(applying.lost, out);
+        if applying.trouble.is_none() {
+            self.pull.paused = None;
+        }
         match applying.trouble {
             None if is_complete => Input::Applied { stale },
             None => Input::ApplyInterrupted {

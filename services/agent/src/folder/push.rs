@@ -47,6 +47,9 @@ const SLICE_BYTES: u64 = 1 << 30;
 /// it is made anew.
 const MISSING_MAX: u32 = 32;
 
+/// Files of one revision of which the user is told that an edit beat a delete.
+const KEPT_TOLD: usize = 20;
+
 /// The unsent revision, as the state keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Pending {
@@ -90,7 +93,7 @@ impl Folder {
         let Some(ready) = self.compare.ready.take() else {
             return Ok(Some(Input::PushDropped));
         };
-        let pending = match self.make_pending(&ready, now) {
+        let (pending, kept) = match self.make_pending(&ready, now) {
             // The comparison looked at less of the head than a revision needs.
             Err(FolderError::Nodes(NodesError::Missing(ids))) => {
                 self.compare.fetch = Some(FetchRequest::Nodes(ids));
@@ -102,6 +105,10 @@ impl Folder {
             let (path, copy) = (conflict.path.clone(), conflict.copy.clone());
             out.push(FolderEffect::Notice(Notice::Conflict { path, copy }));
         }
+        out.extend(
+            kept.into_iter()
+                .map(|path| FolderEffect::Notice(Notice::Kept { path })),
+        );
         self.push = Pushing::default();
         let record =
             serde_json::to_vec(&pending).or(Err(FolderError::Damaged("unsent revision")))?;
@@ -131,7 +138,35 @@ impl Folder {
         }
     }
 
-    fn make_pending(&self, ready: &Ready, now: Now) -> Result<Pending, FolderError> {
+    /// Returns the files among these that the head deleted and that were edited here.
+    fn kept_against_deletes(
+        &self,
+        ready: &Ready,
+        files: &[ChangedFile],
+    ) -> Result<Vec<RelPath>, FolderError> {
+        let state = &*self.parts.state;
+        let snapshot = state.snapshot()?;
+        let (synced, base) = (snapshot.roots()?.synced, snapshot.base()?);
+        let mut kept = Vec::new();
+        if base == ready.head {
+            return Ok(kept);
+        }
+        for ChangedFile { path, .. } in files {
+            if kept.len() < KEPT_TOLD
+                && tree::lookup(state, &ready.head_root, path)?.is_none()
+                && tree::lookup(state, &synced, path)?.is_some()
+            {
+                kept.push(path.clone());
+            }
+        }
+        Ok(kept)
+    }
+
+    fn make_pending(
+        &self,
+        ready: &Ready,
+        now: Now,
+    ) -> Result<(Pending, Vec<RelPath>), FolderError> {
         let comparison = &ready.comparison;
         let state = &self.parts.state;
         let changed = changed::changed(
@@ -165,7 +200,8 @@ impl Folder {
             moves,
         };
         let sources = Sources::find(&**state, (&ready.head_root, &comparison.masked), slice)?;
-        Ok(Pending {
+        let kept = self.kept_against_deletes(ready, slice)?;
+        let pending = Pending {
             revision: revision.to_bytes(),
             head_root: ready.head_root,
             synced_before: state.snapshot()?.roots()?.synced,
@@ -178,7 +214,8 @@ impl Folder {
                 comparison.deleted.len() as u64
             },
             files: slice.len() as u64,
-        })
+        };
+        Ok((pending, kept))
     }
 
     /// Returns the head with only these files of the target, and the synced tree with only these

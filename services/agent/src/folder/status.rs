@@ -110,10 +110,13 @@ impl Folder {
         Ok(status)
     }
 
-    /// Returns why the head cannot be applied, for people: what the service has lost of it, or
-    /// which rule it breaks.
+    /// Returns why the head cannot be applied, for people: the disk is read-only, or what the
+    /// service has lost of it, or which rule it breaks.
     pub fn stuck(&self) -> Option<String> {
-        self.pull.lost().or_else(|| self.unusable())
+        let paused = self.pull.paused();
+        paused
+            .or_else(|| self.pull.lost())
+            .or_else(|| self.unusable())
     }
 
     /// Returns the conflict copies in the folder; walks the tree.

@@ -319,6 +319,9 @@ impl Driver {
         self.options.progress.report(&Shown::Notice { message });
     }
 
+            Notice::Kept { path } => {
+                format!("{path} was deleted elsewhere and edited here: the edit stays")
+            }
     fn once_outcome(&self, give_up: Option<Instant>) -> Result<Option<Outcome>, RunError> {
         if !self.options.is_once {
             return Ok(None);

@@ -453,3 +453,34 @@ fn content_that_does_not_match_its_id_is_never_put() {
     assert!(matches!(applied.results[0], StepResult::Unfetched));
     assert!(!folder.at("a").exists());
 }
+
+#[test]
+fn properties_are_not_set_on_what_has_other_names() {
+    let folder = Folder::new();
+    folder.write("f", "text");
+    std::fs::hard_link(folder.at("f"), folder.at("g")).unwrap();
+    folder.scan();
+    folder.sync_all_known();
+    let Entry::File(was) = entry_at(&folder, "f") else {
+        panic!("f is a file");
+    };
+    let now = FileEntry { exec: true, ..was };
+    let before = folder.stat("g");
+    let step = Step::Meta {
+        path: path("f"),
+        was,
+        now,
+    };
+    let applied = apply(&folder, &[step], &Chunks::default());
+    assert!(applied.is_complete(), "{applied:?}");
+    let (f, g) = (folder.stat("f"), folder.stat("g"));
+    assert!(f.is_exec() && !g.is_exec());
+    assert_eq!((g.ino, g.mtime, g.nlink), (before.ino, before.mtime, 2));
+    assert_eq!(
+        (folder.read("f"), folder.read("g")),
+        ("text".into(), "text".into())
+    );
+    assert_ne!(f.ino, g.ino);
+    assert!(folder.disk.staged().unwrap().is_empty());
+    assert!(folder.look(&["f"]).moves.is_empty());
+}

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::apply::{Chunks, applier, apply, chunks, entry, entry_at, put, revision};
 use crate::fixture::{Folder, chunk_id, path};
 use fsync_agent::apply::{Contents, Open, recover};
-use fsync_agent::files::{Files, Meta, StageKey};
+use fsync_agent::files::{Files, Meta, Place, Rename, StageKey};
 use fsync_agent::state::{Durability, Intent, Standing, StateError};
 use fsync_agent::trash;
 use fsync_core::id::ObjectId;
 use fsync_core::node::Entry;
 use fsync_core::plan::Step;
+use fsync_core::tree;
 
 fn intend(folder: &Folder, at: &str, expected: Option<Entry>, target: Option<Entry>) {
     let intent = Intent {
@@ -162,4 +163,44 @@ fn late_writers_keep_their_content() {
     assert!(copy.starts_with("a (conflicted copy me "), "{copy}");
     assert!(folder.read(&copy).ends_with(" and more"));
     assert!(folder.disk.trash_slots().unwrap().is_empty());
+}
+
+/// A disk that takes two spellings for one name is renamed on by way of the stage.
+#[test]
+fn what_an_end_left_between_two_spellings_goes_back() {
+    let folder = Folder::new();
+    folder.write("Foo", "text");
+    folder.write("Dir/in", "below");
+    folder.scan();
+    folder.sync_all_known();
+    let dir = {
+        let roots = folder.state.snapshot().unwrap().roots().unwrap();
+        tree::lookup(&folder.state, &roots.synced, &path("Dir")).unwrap()
+    };
+    for (from, to, was) in [
+        ("Foo", "foo", Some(entry_at(&folder, "Foo"))),
+        ("Dir", "dir", dir),
+    ] {
+        intend(&folder, from, was, None);
+        intend(&folder, to, None, was);
+        let key = StageKey::respelled(folder.stat(from).ino);
+        let (old, between) = (path(from), Place::Stage(&key));
+        folder
+            .disk
+            .rename(Place::Tree(&old), between, Rename::NoReplace)
+            .unwrap();
+    }
+    // One whose rename nobody knows of any more is safe in the trash.
+    folder
+        .disk
+        .stage(&StageKey::respelled(7), b"of nobody", &Meta::default())
+        .unwrap();
+    let mut recovered = recover(&folder.disk, &folder.state).unwrap();
+    recovered.given_back.sort();
+    assert_eq!(recovered.given_back, [path("Dir"), path("Foo")]);
+    assert_eq!((recovered.removed, recovered.rescued.len()), (0, 1));
+    assert!(folder.disk.staged().unwrap().is_empty());
+    folder.scan();
+    assert_eq!(folder.working(), ["Dir/", "Dir/in=below", "Foo=text"]);
+    assert_eq!(folder.synced(), folder.working());
 }

@@ -112,8 +112,8 @@ impl Disk {
             if !own.is_some_and(|own| own.is_same_inode(&there)) {
                 return Err(other_spelling(op, to));
             }
-            // One name to the disk: by way of the stage, under a key that survives a crash.
-            let key = StageKey::exchange(there.ino);
+            // One name to the disk: by way of the stage, from where recovery gives it back.
+            let key = StageKey::respelled(there.ino);
             let between = Place::Stage(&key);
             self.rename_raw(from, between, RenameFlags::NOREPLACE)
                 .map_err(fails)?;

@@ -55,6 +55,11 @@ impl LostContents {
 }
 
 impl Pulling {
+    /// Returns why nothing can be put into this folder, for people.
+    pub(in crate::folder) fn paused(&self) -> Option<String> {
+        self.paused.clone()
+    }
+
     /// Returns what the service has lost of the head, for people.
     pub(in crate::folder) fn lost(&self) -> Option<String> {
         self.lost.text()
@@ -63,6 +68,7 @@ impl Pulling {
     /// Folder and head agree: nothing waits.
     pub(in crate::folder) fn in_step(&mut self) {
         self.lost = LostContents::default();
+        self.paused = None;
     }
 }
 

@@ -1,4 +1,5 @@
-//! A disk that is full: a large file without room is left out of an apply, all else goes on.
+//! A disk that is full or read-only: a large file without room is left out of an apply and all else
+//! goes on; where nothing can be written, all that is to come waits.
 
 use fsync_core::path::RelPath;
 
@@ -12,6 +13,10 @@ pub(super) fn text(path: &RelPath, error: &FilesError) -> String {
         Problem::NoSpace => {
             format!("the disk is full: no room for {path} ({error}); free some, all else goes on")
         }
+        Problem::ReadOnly => format!(
+            "paused: the disk is read-only ({error}); what others changed is put here once it can be \
+             written again"
+        ),
         _ => format!("{error}; trying again"),
     }
 }
