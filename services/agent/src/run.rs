@@ -249,6 +249,7 @@ async fn run_tasks(options: Options, http: Http, tasks: &Shutdown) -> Result<End
     let thread = tasks.spawn_blocking("sync", move || {
         let (folder, effects) = Folder::open(parts, clock.now())?;
         let driver = Driver::new(folder, net, socket, clock, options);
+        let driver = driver.watched_by(watch.as_ref().map(Watch::report));
         let outcome = driver.run(queue, effects);
         drop(watch);
         outcome

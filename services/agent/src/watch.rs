@@ -2,8 +2,8 @@
 //!
 //! Guarantees: a new directory is watched before it is reported, so that nothing made in it
 //! meanwhile is missed; lost events are reported as an overflow, never passed over; the agent's own
-//! `.fsync` is not watched. Nothing is polled, unless the system's limit of watches is reached:
-//! then the whole folder is looked at every [`POLL`].
+//! `.fsync` is not watched. The whole folder is looked at every hour, and where the system's limit of
+//! watches is reached, or the disk raises no events for what is changed elsewhere, every [`POLL`].
 //! Does not: look at contents, or know what is ignored.
 //!
 //! ```text
@@ -12,6 +12,9 @@
 //! The watch thread starts with [`Watch::start`] and ends when the [`Watch`] is dropped or nobody
 //! takes batches. Events in flight are lost then: the next start scans. The only file that names
 //! notify.
+
+mod error;
+mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
@@ -28,39 +31,25 @@ use notify::event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc::Sender;
 
-use crate::files::disk::{Glance, glance};
+use crate::files::disk::{Glance, glance, without_events};
 use crate::folder::FolderInput;
+
+pub use error::WatchError;
+use error::refused;
+pub use report::WatchReport;
 
 /// Events that may wait for the watch thread; more of them are an overflow.
 const RAW_EVENTS: usize = 16 * 1024;
 /// Events that one batch gathers at most.
 const BATCH_EVENTS: usize = 4096;
-/// How often the folder is scanned while the system watches only a part of it.
+/// How often the folder is scanned while the system tells only of a part of what changes.
 pub const POLL: Duration = Duration::from_secs(60);
+
+/// How often it is scanned anyway: what a program writes through a mapping raises no event.
+const LOOK: Duration = Duration::from_secs(3600);
 
 /// How long the first half of a rename waits for the second: what moves out of the folder has none.
 const HALF_RENAME: Duration = Duration::from_millis(25);
-
-/// Why changes cannot be watched.
-#[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    /// The system has no watch left; the message names what to raise.
-    #[error(
-        "the system's limit of watched directories is reached at {}; raise it with \
-         `sudo sysctl fs.inotify.max_user_watches=1048576` (and fs.inotify.max_user_instances=1024)",
-        .0.display()
-    )]
-    Limit(PathBuf),
-    /// The system refused otherwise.
-    #[error("cannot watch {}", path.display())]
-    Refused {
-        /// The directory.
-        path: PathBuf,
-        /// The system's word.
-        #[source]
-        source: notify::Error,
-    },
-}
 
 /// A running watcher; ends when it is dropped.
 #[derive(Debug)]
@@ -68,6 +57,7 @@ pub struct Watch {
     stop: Arc<AtomicBool>,
     wake: SyncSender<Raw>,
     thread: Option<JoinHandle<()>>,
+    report: WatchReport,
 }
 
 /// What reaches the watch thread.
@@ -89,10 +79,18 @@ impl Watch {
         let (wake, raw) = sync_channel(RAW_EVENTS);
         let lost = Arc::new(AtomicBool::new(false));
         let mut watcher = start_notify(root, wake.clone(), Arc::clone(&lost))?;
+        let report = WatchReport::default();
+        if let Some(disk) = without_events(root) {
+            let polled = polled(&format!(
+                "{disk} does not tell of what is changed elsewhere"
+            ));
+            tracing::warn!("{polled}");
+            report.polls(polled);
+        }
         let is_partial = match watch_below(&mut watcher, root) {
             Ok(()) => false,
             Err(error @ WatchError::Limit(_)) => {
-                tracing::error!(%error, "only a part of the folder is watched");
+                only_a_part(&error, &report);
                 true
             }
             Err(error) => return Err(error),
@@ -107,6 +105,7 @@ impl Watch {
             changes,
             lost,
             stop: Arc::clone(&stop),
+            report: report.clone(),
             is_partial,
         };
         let thread = std::thread::Builder::new()
@@ -117,8 +116,24 @@ impl Watch {
             stop,
             wake,
             thread: Some(thread),
+            report,
         })
     }
+
+    /// Returns what people are told of watching.
+    pub fn report(&self) -> WatchReport {
+        self.report.clone()
+    }
+}
+
+/// Returns what people are told of a folder that is looked at from time to time.
+fn polled(why: &str) -> String {
+    format!("{why}; everything is looked at every {} s", POLL.as_secs())
+}
+
+fn only_a_part(error: &WatchError, report: &WatchReport) {
+    tracing::error!(%error, "only a part of the folder is watched");
+    report.polls(polled(&error.to_string()));
 }
 
 impl Drop for Watch {
@@ -131,16 +146,6 @@ impl Drop for Watch {
         {
             tracing::error!("the watch thread died");
         }
-    }
-}
-
-fn refused(path: &Path, source: notify::Error) -> WatchError {
-    match source.kind {
-        notify::ErrorKind::MaxFilesWatch => WatchError::Limit(path.to_owned()),
-        _ => WatchError::Refused {
-            path: path.to_owned(),
-            source,
-        },
     }
 }
 
@@ -191,6 +196,8 @@ struct Thread {
     changes: Sender<FolderInput>,
     lost: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
+    report: WatchReport,
+    /// The limit of watches was told.
     is_partial: bool,
 }
 
@@ -206,9 +213,10 @@ struct Gathered {
 
 impl Thread {
     fn run(mut self) {
+        let mut looked = Instant::now();
         loop {
             let mut gathered = Gathered::default();
-            match self.wait() {
+            match self.wait(looked) {
                 Ok(raw) => self.take(raw, &mut gathered),
                 Err(RecvTimeoutError::Timeout) => gathered.is_overflow = true,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -223,21 +231,31 @@ impl Thread {
             if self.stop.load(Ordering::Acquire) {
                 return;
             }
-            gathered.is_overflow |= self.lost.swap(false, Ordering::AcqRel);
+            if self.lost.swap(false, Ordering::AcqRel) {
+                self.overflowed(&mut gathered);
+            }
+            // However much is told meanwhile: what is not told must be found.
+            gathered.is_overflow |= looked.elapsed() >= self.period();
+            if gathered.is_overflow {
+                looked = Instant::now();
+            }
             if !self.send(gathered) {
                 return;
             }
         }
     }
 
-    fn wait(&self) -> Result<Raw, RecvTimeoutError> {
-        match self.is_partial {
-            true => self.raw.recv_timeout(POLL),
-            false => self
-                .raw
-                .recv()
-                .map_err(|_closed| RecvTimeoutError::Disconnected),
+    /// Returns how often everything is looked at.
+    fn period(&self) -> Duration {
+        match self.report.polled() {
+            Some(_) => POLL,
+            None => LOOK,
         }
+    }
+
+    fn wait(&self, looked: Instant) -> Result<Raw, RecvTimeoutError> {
+        let left = self.period().saturating_sub(looked.elapsed());
+        self.raw.recv_timeout(left)
     }
 
     /// Returns what is there already; while a rename is half told, what comes soon.
@@ -267,7 +285,7 @@ impl Thread {
         match raw {
             Raw::Stop => {}
             Raw::Error(error) => self.failed(&error, gathered),
-            Raw::Event(event) if event.need_rescan() => gathered.is_overflow = true,
+            Raw::Event(event) if event.need_rescan() => self.overflowed(gathered),
             Raw::Event(event) => {
                 match (event.kind, event.tracker()) {
                     (EventKind::Modify(ModifyKind::Name(RenameMode::From)), Some(number)) => {
@@ -285,15 +303,19 @@ impl Thread {
         }
     }
 
+    fn overflowed(&self, gathered: &mut Gathered) {
+        self.report.overflowed();
+        gathered.is_overflow = true;
+    }
+
     /// The system's limit is told once; anything else may have cost events.
     fn failed(&mut self, error: &notify::Error, gathered: &mut Gathered) {
         gathered.is_overflow = true;
         if !matches!(error.kind, notify::ErrorKind::MaxFilesWatch) {
             tracing::warn!(%error, "the watcher failed; the folder is scanned");
-        } else if !self.is_partial {
-            self.is_partial = true;
+        } else if !std::mem::replace(&mut self.is_partial, true) {
             let error = WatchError::Limit(error.paths.first().unwrap_or(&self.root).clone());
-            tracing::error!(%error, "only a part of the folder is watched");
+            only_a_part(&error, &self.report);
         }
     }
 
@@ -432,6 +454,7 @@ mod tests {
             changes,
             lost,
             stop: Arc::default(),
+            report: WatchReport::default(),
             is_partial: false,
         };
         let thread = std::thread::spawn(move || thread.run());

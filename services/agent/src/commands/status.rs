@@ -62,6 +62,7 @@ fn stopped(found: &Found) -> Status {
         head: None,
         base: None,
         counts: None,
+        watching: None,
         exceptions: Vec::new(),
         exception_count: 0,
         holds: Vec::new(),
@@ -139,6 +140,16 @@ fn details(status: &Status) -> Vec<(&'static str, String)> {
     if let Some(count @ 1..) = status.conflicts {
         let value = format!("{} (see `fsync-agent conflicts`)", HumanCount(count));
         lines.push(("conflicts", value));
+    }
+    if let Some(watching) = &status.watching {
+        lines.extend(watching.polled.clone().map(|why| ("watching", why)));
+        if watching.overflows > 0 {
+            let times = HumanCount(watching.overflows);
+            lines.push((
+                "overflows",
+                format!("{times} times events were lost, and everything was looked at"),
+            ));
+        }
     }
     if let Some(trash) = status.trash.filter(|trash| trash.items > 0) {
         let value = format!(
@@ -232,6 +243,7 @@ mod tests {
                 unsent: 0,
                 behind: 3,
             }),
+            watching: None,
             exceptions: vec![],
             exception_count: 0,
             holds: vec![Hold::new(

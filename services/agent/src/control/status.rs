@@ -83,6 +83,9 @@ pub struct Status {
     /// How much the folder holds; `None` without an agent, as all that only an agent knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counts: Option<Counts>,
+    /// How changes are noticed; `None` without an agent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watching: Option<Watching>,
     /// Paths that are not as the head has them, [`LISTED_EXCEPTIONS`] at most.
     #[serde(default)]
     pub exceptions: Vec<ExceptionItem>,
@@ -122,6 +125,16 @@ pub struct Counts {
     pub unsent: u64,
     /// Revisions that the base is behind the head.
     pub behind: u64,
+}
+
+/// How changes in the folder are noticed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watching {
+    /// How often the system lost events; everything was looked at each time.
+    pub overflows: u64,
+    /// Why the folder is looked at from time to time, if it is, and how often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub polled: Option<String>,
 }
 
 /// One exception.

@@ -5,9 +5,10 @@
 //! old handle. With the files below it the only one of the agent that touches `std::fs` or rustix.
 
 mod calls;
+mod events;
 mod names;
-
 mod renames;
+
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ use calls::{
     write_all,
 };
 use names::{Spelling, other_spelling};
+
+pub(crate) use events::without_events;
 
 /// Up to this many files are made durable one by one, in parallel; above it one `syncfs` is
 /// cheaper.

@@ -10,7 +10,7 @@ use fsync_core::revision::Timestamp;
 use super::driver::Driver;
 use super::{RunError, history, restore};
 use crate::control::protocol::ConflictCopy;
-use crate::control::status::{Counts, ExceptionItem, Hold, HoldKind, LISTED_EXCEPTIONS};
+use crate::control::status::{Counts, ExceptionItem, Hold, HoldKind, LISTED_EXCEPTIONS, Watching};
 use crate::control::{Command, Failure, FailureKind, PathText, Request, Response, Status};
 use crate::folder::{self, Copy, FolderInput, Parts};
 use crate::trash;
@@ -188,6 +188,10 @@ impl Driver {
                 bytes: 0,
                 unsent: folder.unsent,
                 behind,
+            }),
+            watching: self.watching.as_ref().map(|report| Watching {
+                overflows: report.overflows(),
+                polled: report.polled(),
             }),
             exceptions: listed
                 .map(|(path, exception)| ExceptionItem {

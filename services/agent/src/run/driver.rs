@@ -18,6 +18,7 @@ use crate::client::socket::Socket;
 use crate::control::{Response, State as Word};
 use crate::folder::{Folder, FolderEffect, FolderInput, Notice};
 use crate::progress::{Amount, Event as Shown, Stage};
+use crate::watch::WatchReport;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(super) struct Driver {
     pub(super) flushes: BTreeMap<u64, oneshot::Sender<Response>>,
     pub(super) next_flush: u64,
     pub(super) others: Others,
+    /// How changes are noticed; nobody watches with `--once`.
+    pub(super) watching: Option<WatchReport>,
     wants: Wants,
     socket: Socket,
     clock: Clock,
@@ -68,7 +71,8 @@ impl Driver {
             has_tried: false,
             flushes: BTreeMap::new(),
             next_flush: 1,
-            others: Others::default(),
+            others: Others::new(Instant::now()),
+            watching: None,
             wants: Wants::default(),
             socket,
             clock,
@@ -78,6 +82,11 @@ impl Driver {
             stuck_since: None,
             ended: None,
         }
+    }
+
+    /// Tells `status` how changes are noticed.
+    pub(super) fn watched_by(self, watching: Option<WatchReport>) -> Self {
+        Self { watching, ..self }
     }
 
     /// Runs until the folder is in step (once), it is told to stop, or its directory is another one.
@@ -101,9 +110,7 @@ impl Driver {
                 Woken::Event(Event::Input(input)) => self.feed(input)?,
                 Woken::Event(Event::Command(command)) => self.command(command)?,
                 Woken::Event(Event::Want(objects)) => self.wants.answer(&self.net, objects),
-                Woken::Event(Event::Presence(news)) => {
-                    self.others.hear(news, &self.options.claim.config.agent);
-                }
+                Woken::Event(Event::Presence(news)) => self.hear(news),
                 Woken::Event(Event::Denied(reason)) => return Err(RunError::Denied(reason)),
                 Woken::Tick => {
                     self.wake = None;
@@ -114,6 +121,18 @@ impl Driver {
                     return Ok(Ended::Outcome(Outcome::Stopped));
                 }
             }
+        }
+    }
+
+    /// Takes what another agent tells; one of this agent's own name is told of.
+    fn hear(&mut self, news: Presence) {
+        let own = &self.options.claim.config.agent;
+        if self.others.hear(news, own, Instant::now()) {
+            let message = format!(
+                "another agent with the name {own} is connected to this tree; nothing is lost, but history and \
+                 conflict copies do not tell the two apart: give one of them another name with --agent-name"
+            );
+            self.options.progress.report(&Shown::Notice { message });
         }
     }
 
@@ -174,7 +193,7 @@ impl Driver {
             self.show(Activity::Offline)?;
         }
         // Whoever is there is told of anew on the next connection.
-        self.others = Others::default();
+        self.others = Others::new(Instant::now());
         let server = self.options.claim.config.server.clone();
         match (was_up, is_up) {
             (false, true) => self.options.progress.report(&Shown::Connected { server }),
@@ -300,6 +319,9 @@ impl Driver {
             Notice::Conflict { path, copy } => {
                 format!("conflict: both versions of {path} are kept, this folder's as {copy}")
             }
+            Notice::Kept { path } => {
+                format!("{path} was deleted elsewhere and edited here: the edit stays")
+            }
             Notice::Held { files } => format!(
                 "held: deletes of {files} files wait for you; let them happen with \
                  `fsync-agent approve {dir}`, take them back with `fsync-agent reject {dir}`"
@@ -319,9 +341,6 @@ impl Driver {
         self.options.progress.report(&Shown::Notice { message });
     }
 
-            Notice::Kept { path } => {
-                format!("{path} was deleted elsewhere and edited here: the edit stays")
-            }
     fn once_outcome(&self, give_up: Option<Instant>) -> Result<Option<Outcome>, RunError> {
         if !self.options.is_once {
             return Ok(None);
