@@ -51,6 +51,20 @@ impl Launch {
         launch.or_left_out("a limit of watches of its own")
     }
 
+    /// Returns how a program runs whose system calls are written to a file; `calls` says which.
+    /// `None` where there is no `strace`, or it may not trace.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn traced(calls: &str, log: &Path) -> Result<Option<Self>> {
+        let log = log.to_string_lossy();
+        // The tracer is a child of the program, so that it is the program that a test ends.
+        let words = [
+            "strace", "-D", "-f", "-qq", "-s", "4096", "-e", calls, "-o", &log,
+        ];
+        Self::of(words).or_left_out("tracing of system calls")
+    }
+
     fn of<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
         Self(words.into_iter().map(OsString::from).collect())
     }
@@ -96,6 +110,8 @@ pub enum Kind<'a> {
     Ext4(u64),
     /// A disk with odd habits: the flags of `odd-disk`.
     Odd(&'a [&'a str]),
+    /// A directory that is mounted elsewhere, so that it can go and come back as what it was.
+    Bound,
 }
 
 /// A disk that only programs of its [`Launch`] see; tests reach it by [`Mount::root`].
@@ -103,6 +119,7 @@ pub enum Kind<'a> {
 pub struct Mount {
     process: Process,
     at: PathBuf,
+    backing: PathBuf,
 }
 
 impl Mount {
@@ -117,6 +134,7 @@ impl Mount {
             words.push("--map-root-user");
         }
         let alone = Launch::of(words);
+        let backing = beside.with_extension("backing");
         let (what, mut command) = match kind {
             Kind::Tmpfs(bytes) => {
                 let script = "mount -t tmpfs -o size=\"$1\" small \"$2\"";
@@ -133,11 +151,16 @@ impl Mount {
                 ("a file system in a file", command)
             }
             Kind::Odd(flags) => {
-                let backing = beside.with_extension("backing");
                 fs::create_dir_all(&backing)?;
                 let mut command = alone.command(binary(ODD_DISK)?);
-                command.args(flags).arg(backing);
+                command.args(flags).arg(&backing);
                 ("a FUSE file system", command)
+            }
+            Kind::Bound => {
+                fs::create_dir_all(&backing)?;
+                let mut command = holding(&alone, "mount --bind \"$1\" \"$2\"");
+                command.arg(&backing);
+                ("a mount of a directory", command)
             }
         };
         command.arg(at);
@@ -152,7 +175,31 @@ impl Mount {
         Ok(Some(Self {
             process,
             at: at.to_owned(),
+            backing,
         }))
+    }
+
+    /// Returns where an odd disk or a bound one keeps everything, to change it behind the mount.
+    pub fn backing(&self) -> PathBuf {
+        self.backing.clone()
+    }
+
+    /// Takes a bound disk away from under whoever uses it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn unmount(&self) -> Result<()> {
+        self.launch()
+            .run(&["umount", "--lazy", &self.at.to_string_lossy()])
+    }
+
+    /// Mounts a bound disk again.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn mount_again(&self) -> Result<()> {
+        let (backing, at) = (self.backing.to_string_lossy(), self.at.to_string_lossy());
+        self.launch().run(&["mount", "--bind", &backing, &at])
     }
 
     /// Returns the mounted directory as the test sees it.

@@ -11,6 +11,7 @@ pub mod folder;
 pub mod launch;
 pub mod model;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 pub mod s3;
 pub mod sim;

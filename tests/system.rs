@@ -21,6 +21,7 @@ const AGENT: &str = "fsync-agent";
 pub const FAULTY_SERVER: &str = "fsync-server-faulty";
 /// The agent with fault points.
 pub const FAULTY_AGENT: &str = "fsync-agent-faulty";
+const NAME_FLAG: &str = "--agent-name";
 /// The tree that agents sync unless told otherwise.
 pub const TREE: &str = "docs";
 
@@ -147,6 +148,16 @@ impl System {
         Ok(agent)
     }
 
+    /// As [`System::agent`], of another name than its folder's.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not connect.
+    pub fn agent_named(&self, name: &str, folder: &str, server: &Server) -> Result<Agent> {
+        let mut agent = self.agent_with(folder, &server.url, &[NAME_FLAG, name])?;
+        agent.process.line_after("connected to ", PATIENCE)?;
+        Ok(agent)
+    }
+
     /// As [`System::agent`], with a server's URL and further flags; it need not be there yet.
     ///
     /// # Errors
@@ -188,9 +199,22 @@ impl System {
         server: &Server,
         flags: &[&str],
     ) -> Result<Agent> {
+        self.agent_by_url(launch, folder, (&server.url, flags))
+    }
+
+    /// As [`System::agent_by`], with a server's URL and further flags.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not connect.
+    pub fn agent_by_url(
+        &self,
+        launch: &Launch,
+        folder: &str,
+        (url, flags): (&str, &[&str]),
+    ) -> Result<Agent> {
         let root = self.folder(folder)?;
         let mut command = launch.command(binary(self.agent)?);
-        command.args(self.sync_args(folder, &server.url, flags));
+        command.args(self.sync_args(folder, url, flags));
         let mut process = Process::spawn(AGENT, command, &self.path("logs"))?;
         process.line_after("connected to ", PATIENCE)?;
         Ok(Agent {
@@ -236,7 +260,11 @@ impl System {
     fn sync_args(&self, folder: &str, url: &str, flags: &[&str]) -> Vec<OsString> {
         let mut args: Vec<OsString> = vec!["sync".into(), self.path(folder).into()];
         args.extend(["--server", url, "--tree", TREE].map(OsString::from));
-        args.extend(["--agent-name", folder, "--state-dir"].map(OsString::from));
+        // A flag that says it again says something else.
+        if !flags.contains(&NAME_FLAG) {
+            args.extend([NAME_FLAG, folder].map(OsString::from));
+        }
+        args.push("--state-dir".into());
         args.push(self.path(&format!("state-{folder}")).into());
         args.extend(flags.iter().map(OsString::from));
         args

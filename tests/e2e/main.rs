@@ -4,15 +4,23 @@
 
 mod bad_input;
 mod buckets;
+mod clocks;
+mod collection;
 mod demo;
 mod hard_cases;
 mod in_step;
 mod long;
 mod lost;
+mod mounts;
 mod odd_disks;
+mod own_ways;
 mod permissions;
+mod readers;
 mod replicas;
 mod restarts;
 mod server_power;
+mod silence;
 mod small_disk;
+mod twins;
 mod verbs;
+mod watching;

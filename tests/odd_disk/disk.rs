@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
@@ -33,6 +33,7 @@ pub(crate) struct Disk {
     inodes: Mutex<Inodes>,
     budget: Mutex<Option<Budget>>,
     losses: Option<Mutex<Losses>>,
+    is_read_only: AtomicBool,
     open: Mutex<HashMap<u64, Arc<Open>>>,
     next_open: AtomicU64,
 }
@@ -59,6 +60,7 @@ impl Disk {
             losses: losses
                 .transpose()?
                 .map(|keep| Mutex::new(Losses::new(keep))),
+            is_read_only: AtomicBool::new(false),
             open: Mutex::new(HashMap::new()),
             next_open: AtomicU64::new(1),
         })
@@ -202,11 +204,28 @@ impl Disk {
         })
     }
 
+    /// Makes the disk read-only, or ends that.
+    pub(crate) fn set_read_only(&self, is_read_only: bool) {
+        self.is_read_only.store(is_read_only, Ordering::Release);
+    }
+
+    /// Fails while the disk is read-only.
+    ///
+    /// # Errors
+    /// `EROFS`.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        match self.is_read_only.load(Ordering::Acquire) {
+            true => Err(Errno::ROFS),
+            false => Ok(()),
+        }
+    }
+
     /// Takes room for a write.
     ///
     /// # Errors
-    /// As of [`Budget::take`].
+    /// As of [`Budget::take`], or of [`Disk::check_writable`].
     pub(crate) fn take_room(&self, bytes: usize) -> Result<()> {
+        self.check_writable()?;
         lock(&self.budget)
             .as_mut()
             .map_or(Ok(()), |budget| budget.take(bytes))

@@ -1,7 +1,7 @@
 //! What is odd about the disk.
 //!
 //! Habits are fixed at the start. Faults come and go while it is mounted: they are set as extended
-//! attributes, [`FAULT`] on the file that has it, [`BUDGET`] on the root.
+//! attributes, [`FAULT`] on the file that has it, [`BUDGET`] and [`READ_ONLY`] on the root.
 
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,6 +16,8 @@ pub(crate) const BUDGET: &str = "user.budget";
 /// Attribute of the root of a lossy disk: setting it to a number takes back what was not synced, as
 /// the number decides.
 pub(crate) const POWER: &str = "user.power";
+/// Attribute of the root: while it is there, whatever it is, nothing can be changed (`EROFS`).
+pub(crate) const READ_ONLY: &str = "user.readonly";
 /// Resolution of times on a coarse disk, as FAT has it.
 const COARSE_SECONDS: u64 = 2;
 const EXEC_BITS: u32 = 0o111;

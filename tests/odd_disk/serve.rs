@@ -15,11 +15,13 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, SeekFrom, Timespec, Times
 use rustix::io::Result;
 
 use crate::disk::{Disk, Open, listed, proc_path};
-use crate::habits::{BUDGET, Budget, FAULT, POWER, error_of};
+use crate::habits::{BUDGET, Budget, FAULT, POWER, READ_ONLY, error_of};
 use crate::inodes::ROOT;
 
 /// Nothing is remembered by the kernel: every question reaches the disk.
 const NEVER: Duration = Duration::ZERO;
+/// `O_WRONLY` and `O_RDWR`.
+const WRITE_FLAGS: i32 = 3;
 const SEEK_DATA: i32 = 3;
 const SEEK_HOLE: i32 = 4;
 
@@ -72,6 +74,9 @@ fn timespec(time: Option<TimeOrNow>) -> Timespec {
 
 impl Disk {
     fn open_file(&self, ino: INodeNo, flags: i32) -> Result<u64> {
+        if flags & WRITE_FLAGS != 0 {
+            self.check_writable()?;
+        }
         let keep = OFlags::ACCMODE | OFlags::APPEND | OFlags::TRUNC;
         let flags = OFlags::from_bits_retain(flags.cast_unsigned()) & keep;
         let fd = rustix::fs::open(
@@ -101,6 +106,7 @@ impl Disk {
         name: &OsStr,
         make: impl FnOnce(&rustix::fd::OwnedFd, &OsStr) -> Result<()>,
     ) -> Result<(FileAttr, u64)> {
+        self.check_writable()?;
         let dir = self.fd(parent)?;
         let kept = self.name(&dir, name)?;
         make(&dir, &kept)?;
@@ -114,6 +120,7 @@ impl Disk {
     }
 
     fn remove(&self, parent: INodeNo, name: &OsStr, flags: AtFlags) -> Result<()> {
+        self.check_writable()?;
         let dir = self.fd(parent)?;
         let spot = self.spot(parent, &self.name(&dir, name)?)?;
         let kept = self.note(|losses| losses.keep(&spot))?.flatten();
@@ -135,6 +142,9 @@ impl Disk {
             self.note(|losses| losses.lose(seed)).map(drop)
         } else if name == BUDGET {
             self.set_budget(ino, value.map(Budget::parse).transpose()?)
+        } else if name == READ_ONLY {
+            self.set_read_only(value.is_some());
+            Ok(())
         } else {
             Err(rustix::io::Errno::OPNOTSUPP)
         }
@@ -173,6 +183,7 @@ impl Filesystem for Disk {
         reply: ReplyAttr,
     ) {
         let set = || {
+            self.check_writable()?;
             let path = proc_path(&*self.fd(ino)?);
             if let Some(mode) = mode {
                 rustix::fs::chmod(&path, Mode::from_raw_mode(mode & 0o7777))?;
@@ -279,6 +290,7 @@ impl Filesystem for Disk {
         reply: ReplyEmpty,
     ) {
         let rename = || {
+            self.check_writable()?;
             if self.habits.plain_renames && !flags.is_empty() {
                 return Err(rustix::io::Errno::INVAL);
             }
@@ -316,6 +328,7 @@ impl Filesystem for Disk {
         reply: ReplyCreate,
     ) {
         let create = || {
+            self.check_writable()?;
             let flags = OFlags::from_bits_retain(flags.cast_unsigned());
             let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let mode = Mode::from_raw_mode(mode & !umask & 0o7777);
