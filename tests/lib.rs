@@ -14,6 +14,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod s3;
+pub mod seed;
 pub mod sim;
 pub mod system;
 pub mod wait;

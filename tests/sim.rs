@@ -32,6 +32,7 @@ pub mod replicas;
 pub mod rng;
 pub mod run;
 pub mod server;
+pub mod site;
 pub mod tape;
 pub mod volume;
 pub mod world;
