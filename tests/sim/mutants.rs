@@ -22,7 +22,22 @@ enum Kill {
 }
 
 /// What kills which mutant; found with `--find`, and to be found anew when worlds change.
-const KILLS: &[(Mutant, Kill)] = &[];
+const KILLS: &[(Mutant, Kill)] = &[
+    (Mutant::OldHead, Kill::Seed(2)),
+    (Mutant::DeafOverflow, Kill::Seed(13)),
+    (Mutant::NoCopy, Kill::Seed(1)),
+    (Mutant::DeleteWins, Kill::Seed(2)),
+    (Mutant::UnsafeSteps, Kill::Seed(11)),
+    (Mutant::NoMoves, Kill::Seed(0)),
+    (Mutant::EarlyAnswer, Kill::Seed(0)),
+    (Mutant::BlindCommit, Kill::Seed(2)),
+    (Mutant::NoPublish, Kill::Seed(0)),
+    (Mutant::EarlySync, Kill::Seed(18)),
+    (Mutant::NoSecondLook, Kill::Seed(360)),
+    (Mutant::TrustTick, Kill::Seed(315)),
+    (Mutant::NoStageSync, Kill::Dark(0, 641)),
+    (Mutant::NoDirSync, Kill::Dark(0, 235)),
+];
 
 /// More seeds than this say that the simulator does not find a mutant.
 const SEEDS: u64 = 5_000;
