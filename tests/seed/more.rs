@@ -46,39 +46,31 @@ fn reaches_all(site: &mut dyn Site) -> Result<()> {
     expect(site, &ALL, &[("f.txt", b"for all")])
 }
 
+/// Each folder's own file is in all of them.
+const OWN: [(usize, &str); 3] = [(A, "a.txt"), (B, "b.txt"), (C, "c.txt")];
+
+fn all_have_all(site: &mut dyn Site) -> Result<()> {
+    let files = OWN.map(|(_, name)| (name, name.as_bytes()));
+    expect(site, &ALL, &files)
+}
+
 fn each_writes(site: &mut dyn Site) -> Result<()> {
     start(site, &ALL)?;
-    for (at, name) in [(A, "a.txt"), (B, "b.txt"), (C, "c.txt")] {
+    for (at, name) in OWN {
         site.write(at, name, name.as_bytes())?;
         site.settle()?;
     }
-    expect(
-        site,
-        &ALL,
-        &[
-            ("a.txt", b"a.txt"),
-            ("b.txt", b"b.txt"),
-            ("c.txt", b"c.txt"),
-        ],
-    )
+    all_have_all(site)
 }
 
 /// The forerunner wrote one after the other, "to avoid sync contention".
 fn at_once(site: &mut dyn Site) -> Result<()> {
     start(site, &ALL)?;
-    for (at, name) in [(A, "a.txt"), (B, "b.txt"), (C, "c.txt")] {
+    for (at, name) in OWN {
         site.write(at, name, name.as_bytes())?;
     }
     site.settle()?;
-    expect(
-        site,
-        &ALL,
-        &[
-            ("a.txt", b"a.txt"),
-            ("b.txt", b"b.txt"),
-            ("c.txt", b"c.txt"),
-        ],
-    )
+    all_have_all(site)
 }
 
 /// The forerunner's newcomer got a file only once another was written, and wrote nothing itself.

@@ -222,6 +222,11 @@ fn changes() -> impl Strategy<Value = Vec<(fsync_core::path::Name, Option<Entry>
     proptest::collection::vec((names(), proptest::option::of(entries())), 0..40)
 }
 
+fn small_edits() -> impl Strategy<Value = Edits> {
+    let texts = proptest::option::of((0..4u8).prop_map(|text| file(&text.to_string())));
+    btree_map(crate::strategies::paths(), texts, 1..12)
+}
+
 proptest! {
     #[test]
     fn editing_gives_what_writing_from_scratch_gives(
@@ -244,12 +249,8 @@ proptest! {
 
     #[test]
     fn edits_at_once_give_what_edits_one_by_one_give(
-        edits in btree_map(crate::strategies::paths(), proptest::option::of(0..4u8), 1..12),
+        edits in small_edits(),
     ) {
-        let edits: Edits = edits
-            .into_iter()
-            .map(|(path, text)| (path, text.map(|t| file(&t.to_string()))))
-            .collect();
         let mut store = Store::default();
         let start = store.tree([("a/a", file("x")), ("a/b", file("y")), ("b", file("z"))]);
         let at_once = store.edit(start, &edits);
@@ -262,12 +263,8 @@ proptest! {
 
     #[test]
     fn differences_turn_one_tree_into_the_other(
-        edits in btree_map(crate::strategies::paths(), proptest::option::of(0..4u8), 1..12),
+        edits in small_edits(),
     ) {
-        let edits: Edits = edits
-            .into_iter()
-            .map(|(path, text)| (path, text.map(|t| file(&t.to_string()))))
-            .collect();
         let mut store = Store::default();
         let start = store.tree([("a/a", file("x")), ("a/b", file("y")), ("b", file("z"))]);
         let end = store.edit(start, &edits);
