@@ -33,7 +33,8 @@ const CORE_CRATES: &[&str] = &[
 
 /// Crates that one package keeps to itself.
 const OWNED: &[(&str, &[&str])] = &[
-    ("axum", &["fsync-server"]),
+    // The admin port of every service is in the runtime.
+    ("axum", &["fsync-runtime", "fsync-server"]),
     ("socketioxide", &["fsync-server"]),
     ("object_store", &["fsync-server"]),
     ("fred", &["fsync-server"]),
