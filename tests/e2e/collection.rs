@@ -21,7 +21,6 @@ const EAGER: [&str; 8] = [
 ];
 
 #[test]
-#[ignore = "fails at its last line: fsck calls objects lost that may be out of retention; the cause is not proven"]
 fn a_collection_that_runs_all_the_time_takes_nothing_that_is_needed() -> Result<()> {
     let system = System::new()?;
     let mut server = system.server_on("127.0.0.1:0", &EAGER)?;

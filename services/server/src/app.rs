@@ -424,7 +424,7 @@ pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected
 pub async fn check_once(config: &Config, repairs: bool) -> Result<fsck::Report, StartError> {
     let tasks = Shutdown::new();
     let parts = existing_parts(config, &tasks).await?;
-    let checked = fsck::check(&parts.store, repairs).await;
+    let checked = fsck::check(&parts.store, &config.retention, repairs).await;
     parts.store.journal().close().await?;
     // The bus, if there is one, ends by itself.
     tasks.trigger();

@@ -1,7 +1,8 @@
 //! `fsync-server fsck`: whether everything that the trees need is here and true.
 //!
-//! Looks at: every object that a revision with contents reaches, by its hash; whether the index
-//! lets its tree read it; and whether index and packs' footers tell the same of what stands where.
+//! Looks at: every object that a revision within the retention reaches, by its hash (of others a
+//! collection may have left a part); whether the index lets its tree read it; and whether index and
+//! packs' footers tell the same of what stands where.
 //! Guarantees: changes nothing, unless it is told to repair; then the index forgets the places that
 //! were found empty or rotten, so that agents are asked for what stood there. Nothing is deleted.
 //! Memory: the ids of one tree and a few MiB of contents.
@@ -18,7 +19,9 @@ use fsync_core::service::error::ServiceError;
 use fsync_core::service::mark::Mark;
 use fsync_core::service::record::{Loss, PackEntry, PackId, PackPlace, Place};
 
+use crate::config::Retention;
 use crate::store::Store;
+use crate::{clock, gc};
 
 /// Nodes, and ids of contents, that are looked at together.
 const BATCH: usize = 1024;
@@ -110,9 +113,14 @@ impl fmt::Display for Report {
 ///
 /// # Errors
 /// [`ServiceError`] of journal or blob store: then nothing was repaired.
-pub async fn check(store: &Store, repairs: bool) -> Result<Report, ServiceError> {
+pub async fn check(
+    store: &Store,
+    retention: &Retention,
+    repairs: bool,
+) -> Result<Report, ServiceError> {
     let mut check = Check {
         store,
+        retention,
         report: Report::default(),
         losses: BTreeSet::new(),
     };
@@ -139,6 +147,7 @@ pub async fn check(store: &Store, repairs: bool) -> Result<Report, ServiceError>
 
 struct Check<'a> {
     store: &'a Store,
+    retention: &'a Retention,
     report: Report,
     /// Places that are not what the index says, each once however many need them.
     losses: BTreeSet<(TenantName, Loss)>,
@@ -146,7 +155,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     async fn tree(&mut self, tree: &TreeKey) -> Result<(), ServiceError> {
-        let roots = self.roots(tree).await?;
+        let roots = gc::kept_roots(self.store, tree, self.retention, clock::now()).await?;
         self.report.trees += 1;
         self.report.revisions += roots.len();
         let mut mark = Mark::default();
@@ -181,23 +190,6 @@ impl Check<'_> {
             self.read(tree, ids).await?;
         }
         Ok(())
-    }
-
-    /// Returns the roots of all revisions that have their contents, or should.
-    async fn roots(&self, tree: &TreeKey) -> Result<Vec<ObjectId>, ServiceError> {
-        let journal = self.store.journal();
-        let mut kept = Vec::new();
-        let mut from = None;
-        loop {
-            let page = journal
-                .log(tree.clone(), from, limits::LOG_REVISIONS)
-                .await?;
-            let Some(last) = page.last() else { break };
-            from = Some(last.seq);
-            let roots = page.iter().map(|stored| stored.revision.root).collect();
-            kept.extend(journal.owned(tree.clone(), roots).await?);
-        }
-        Ok(kept)
     }
 
     /// Reads objects of a tree and notes what is wrong with them; returns the bytes of the sound

@@ -169,6 +169,43 @@ fn before(now: Now, age: Duration) -> Now {
     Now(now.0.saturating_sub(age))
 }
 
+/// Returns the roots of the revisions of a tree that keep their contents, as far as they have them.
+/// Of any other one a collection may have left a part.
+///
+/// # Errors
+/// [`ServiceError`] of the journal.
+pub async fn kept_roots(
+    store: &Store,
+    tree: &TreeKey,
+    retention: &Retention,
+    now: Now,
+) -> Result<Vec<ObjectId>, ServiceError> {
+    let oldest = before(now, retention.age);
+    let mut roots = Vec::new();
+    let mut from = None;
+    'pages: loop {
+        let journal = store.journal();
+        let page = journal
+            .log(tree.clone(), from, limits::LOG_REVISIONS)
+            .await?;
+        let Some(last) = page.last() else { break };
+        from = Some(last.seq);
+        for stored in &page {
+            // At least the head, whatever the settings.
+            let is_kept = roots.len() < retention.revisions.max(1);
+            if !is_kept && stored.committed < oldest {
+                break 'pages;
+            }
+            roots.push(stored.revision.root);
+        }
+    }
+    // A lost root is not a dropped one: the mark stops at it, so that nothing below it goes.
+    let owned = store.journal().owned(tree.clone(), roots.clone());
+    let owned: BTreeSet<ObjectId> = owned.await?.into_iter().collect();
+    roots.retain(|root| owned.contains(root));
+    Ok(roots)
+}
+
 struct Run<'a> {
     store: &'a Store,
     retention: &'a Retention,
@@ -186,7 +223,7 @@ impl Run<'_> {
         }
         for _ in 0..MARK_TRIES {
             let head = self.head(tree).await?;
-            let roots = self.roots(tree).await?;
+            let roots = kept_roots(self.store, tree, self.retention, self.now).await?;
             let kept = roots.len();
             for root in roots {
                 mark.add_root(root);
@@ -216,34 +253,6 @@ impl Run<'_> {
         };
         let answers = self.store.answer(tree, questions).await?;
         Ok(answers.head.flatten().map(|state| state.head))
-    }
-
-    /// Returns the roots of the revisions that keep their contents, as far as they have them.
-    async fn roots(&self, tree: &TreeKey) -> Result<Vec<ObjectId>, ServiceError> {
-        let oldest = before(self.now, self.retention.age);
-        let mut roots = Vec::new();
-        let mut from = None;
-        'pages: loop {
-            let journal = self.store.journal();
-            let page = journal
-                .log(tree.clone(), from, limits::LOG_REVISIONS)
-                .await?;
-            let Some(last) = page.last() else { break };
-            from = Some(last.seq);
-            for stored in &page {
-                // At least the head, whatever the settings.
-                let is_kept = roots.len() < self.retention.revisions.max(1);
-                if !is_kept && stored.committed < oldest {
-                    break 'pages;
-                }
-                roots.push(stored.revision.root);
-            }
-        }
-        // A lost root is not a dropped one: the mark stops at it, so that nothing below it goes.
-        let owned = self.store.journal().owned(tree.clone(), roots.clone());
-        let owned: BTreeSet<ObjectId> = owned.await?.into_iter().collect();
-        roots.retain(|root| owned.contains(root));
-        Ok(roots)
     }
 
     async fn mark(&self, tree: &TreeKey, mark: &mut Mark) -> Result<bool, ServiceError> {

@@ -4,9 +4,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fsync_core::service::record::{PackEntry, PackId};
 use fsync_core::wire::ErrorCode;
 use fsync_server::Server;
-use fsync_server::blobs::{BlobError, Refusal};
+use fsync_server::blobs::{BlobError, Blobs, Refusal};
 use futures_util::future::join_all;
 
 use super::{chunks, noise, place};
@@ -114,14 +115,17 @@ async fn a_bucket_or_a_server_that_is_gone_loses_no_object() {
     assert!(blobs.read(&tenant(), &places).await.unwrap()[0].is_ok());
 }
 
+/// Stores a pack that is far larger than what one read brings.
+async fn put_many(blobs: &Blobs) -> (PackId, Vec<PackEntry>) {
+    let stored = blobs.put_objects(&tenant(), chunks(2000, 4096)).await;
+    stored.unwrap()
+}
+
 #[tokio::test]
 async fn many_readers_of_one_object_cost_one_small_read() {
     let (_s3, proxy) = s3_behind_proxy();
     let blobs = open(proxy.port(), "");
-    let (pack, entries) = blobs
-        .put_objects(&tenant(), chunks(2000, 4096))
-        .await
-        .unwrap();
+    let (pack, entries) = put_many(&blobs).await;
     proxy.count_anew();
     proxy.delay(Duration::from_millis(100));
     let places = [place(pack, &entries[1000])];
@@ -138,10 +142,7 @@ async fn many_readers_of_one_object_cost_one_small_read() {
 async fn a_reader_that_goes_away_does_not_stop_the_others() {
     let (_s3, proxy) = s3_behind_proxy();
     let blobs = open(proxy.port(), "");
-    let (pack, entries) = blobs
-        .put_objects(&tenant(), chunks(2000, 4096))
-        .await
-        .unwrap();
+    let (pack, entries) = put_many(&blobs).await;
     proxy.delay(Duration::from_millis(200));
     let (tenant, places) = (tenant(), [place(pack, &entries[0])]);
     let first = tokio::time::timeout(Duration::from_millis(20), blobs.read(&tenant, &places));

@@ -179,7 +179,7 @@ async fn fsck_and_gc_work_on_a_bucket() {
     let report = app::check_once(&config, false).await.unwrap();
     assert_eq!(
         (report.revisions, report.packs, report.problems.len()),
-        (3, 3, 0),
+        (1, 3, 0),
         "{report}"
     );
 
