@@ -35,4 +35,5 @@ pub mod server;
 pub mod site;
 pub mod tape;
 pub mod volume;
+pub mod ways;
 pub mod world;

@@ -137,6 +137,9 @@ impl Volume {
 
     /// Flips the exec bit.
     pub(super) fn user_chmod(&mut self, path: &RelPath, ino: Ino) {
+        if !self.ways.keeps_exec {
+            return;
+        }
         let now = self.stamp();
         let inode = self.inodes.get_mut(ino);
         inode.mode ^= 0o111;

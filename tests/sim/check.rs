@@ -47,19 +47,28 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
         };
         audit(folder).map_err(|e| format!("I17 index: {}: {e}", machine.name))?;
         let status = folder.status().map_err(|e| e.to_string())?;
-        let (old, wrong): (Vec<_>, Vec<_>) = status
-            .exceptions
-            .into_iter()
-            .partition(|(_, why)| *why == Exception::LocalOnly);
+        let (old, wrong): (Vec<_>, Vec<_>) =
+            status
+                .exceptions
+                .into_iter()
+                .partition(|(path, why)| match why {
+                    Exception::LocalOnly => true,
+                    // Two names that are one on this disk: it can have one of them.
+                    Exception::Blocked { .. } => machine.files.volume().is_taken_otherwise(path),
+                    _ => false,
+                });
         if let Some((path, why)) = wrong.first() {
             return Err(format!(
                 "I2 convergence: {} excepts {path}: {why:?}",
                 machine.name
             ));
         }
-        let mut picture = disk_picture(&machine.files.volume());
-        picture.retain(|path, _| old.iter().all(|(there, _)| there != path));
-        same(&head, &picture).map_err(|(path, e)| {
+        let seen = |mut picture: Picture| {
+            picture.retain(|path, _| !old.iter().any(|(there, _)| path.is_within(there)));
+            seen_by(&machine.files.volume(), picture)
+        };
+        let picture = disk_picture(&machine.files.volume());
+        same(&seen(head.clone()), &seen(picture)).map_err(|(path, e)| {
             let knows = knows(folder, &path).unwrap_or_else(|e| e.to_string());
             format!("I2 convergence: {} {e}; {knows}", machine.name)
         })?;
@@ -128,6 +137,17 @@ fn knows(folder: &Folder, path: &RelPath) -> Result<String, NodesError> {
     let working = tree::lookup(state, &roots.working, path)?;
     let synced = tree::lookup(state, &roots.synced, path)?;
     Ok(format!("its trees have {working:?} and {synced:?}"))
+}
+
+/// Leaves out what a disk does not keep.
+fn seen_by(volume: &Volume, mut picture: Picture) -> Picture {
+    for thing in picture.values_mut() {
+        match thing {
+            Thing::File(_, exec) if !volume.ways.keeps_exec => *exec = false,
+            _ => {}
+        }
+    }
+    picture
 }
 
 fn same(head: &Picture, disk: &Picture) -> Result<(), (RelPath, String)> {

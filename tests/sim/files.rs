@@ -34,14 +34,15 @@ impl SimFiles {
 }
 
 fn apply_meta(volume: &mut Volume, ino: Ino, meta: &Meta) {
-    let now = volume.stamp();
+    let (now, mtime) = (volume.stamp(), volume.as_stamp(meta.mtime.0));
+    let keeps_exec = volume.ways.keeps_exec;
     let inode = volume.inodes.get_mut(ino);
     let base = meta.like.unwrap_or(inode.mode) & 0o777;
-    inode.mode = match meta.exec {
+    inode.mode = match meta.exec && keeps_exec {
         true => base | 0o100 | (base & 0o444) >> 2,
         false => base & !0o111,
     };
-    inode.mtime = meta.mtime.0;
+    inode.mtime = mtime;
     inode.ctime = now;
 }
 
@@ -57,6 +58,10 @@ impl Files for SimFiles {
 
     fn threads(&self) -> usize {
         1
+    }
+
+    fn keeps_exec(&self) -> bool {
+        self.volume().ways.keeps_exec
     }
 
     fn root(&self) -> Result<Stat> {

@@ -16,8 +16,6 @@ use super::inodes::{Body, Ino};
 use super::rng::Rng;
 use super::volume::Volume;
 
-/// Names of everything: few, so that clashes are common.
-const NAMES: [&str; 6] = ["a", "b", "c", "d", "f.txt", "g"];
 /// Deepest path that a user makes.
 const DEPTH: u64 = 3;
 /// Above this many paths a user rather removes than adds.
@@ -65,8 +63,8 @@ pub struct Hand {
     held: Option<Ino>,
 }
 
-fn pick_name(rng: &mut Rng) -> Name {
-    let name = rng.pick(&NAMES).copied().unwrap_or("a");
+fn pick_name(rng: &mut Rng, names: &[&str]) -> Name {
+    let name = rng.pick(names).copied().unwrap_or("a");
     Name::new(name.as_bytes()).expect("the names are valid")
 }
 
@@ -170,7 +168,8 @@ impl Hand {
         let depth = self.rng.between(1, DEPTH);
         let mut path = RelPath::root();
         for _ in 0..depth {
-            path = path.join(&pick_name(&mut self.rng));
+            path = path.join(&pick_name(&mut self.rng, volume.ways.names));
+            path = volume.spelled(&path);
             let is_new_or_file = volume.at(&path).is_none_or(|ino| !volume.is_dir(ino));
             if is_new_or_file && self.rng.chance(700) {
                 break;
@@ -236,7 +235,7 @@ impl Hand {
         let Ok(beside) = Name::new([name.as_bytes(), b"~new"].concat()) else {
             return;
         };
-        let beside = dir.join(&beside);
+        let beside = volume.spelled(&dir.join(&beside));
         let bytes = self.content("saved");
         self.write(volume, &beside, &bytes, "saves");
         if volume.at(&beside).is_some() {
@@ -270,6 +269,10 @@ impl Hand {
         let to = match self.rng.chance(300) {
             true => self.rng.pick(paths).cloned().unwrap_or_default(),
             false => self.new_path(volume),
+        };
+        let to = match to == from {
+            true => volume.respelled(&from).unwrap_or(to),
+            false => to,
         };
         if to.is_root() || to.is_within(&from) || !self.make_way(volume, &to) {
             return;

@@ -20,6 +20,7 @@ use super::kept::Kept;
 use super::rng::Rng;
 use super::tape::Tape;
 use super::volume::{Clock, Volume};
+use super::ways::Ways;
 
 /// Virtual 1970 to virtual start, in ms.
 pub const START_MS: u64 = 1_769_000_000_000;
@@ -67,13 +68,20 @@ pub enum Ran {
 
 impl Machine {
     /// Sets a machine up; its agent is not started yet.
-    pub fn new(number: usize, clock: Clock, rng: &mut Rng, (story, kept): (Story, Kept)) -> Self {
+    pub fn new(
+        number: usize,
+        clock: Clock,
+        rng: &mut Rng,
+        (story, kept, ways): (Story, Kept, Ways),
+    ) -> Self {
         let name = format!("m{number}");
         let skew_ms = i64::try_from(rng.below(20_000)).unwrap_or(0) - 10_000;
         let hand = Hand::new(&name, rng.split(), story);
+        let mut volume = Volume::new(clock, skew_ms * 1_000_000, hand);
+        volume.ways = ways;
         Self {
             name: AgentName::from_lossy(&name),
-            files: SimFiles::new(Volume::new(clock, skew_ms * 1_000_000, hand)),
+            files: SimFiles::new(volume),
             kept,
             folder: None,
             life: 0,
@@ -226,26 +234,26 @@ impl Machine {
         let is_done = |folder: &Folder| {
             let engine = folder.engine();
             let known = engine.head().map_or(0, |head| head.seq.0);
-            engine.activity() == Activity::InStep && known == newest && !has_trouble(folder)
+            engine.activity() == Activity::InStep && known == newest && !self.has_trouble(folder)
         };
         self.socket.is_some()
             && self.folder.as_ref().is_some_and(is_done)
             && self.files.volume().changes.is_empty()
     }
-}
 
-/// Whether there is something that the agent tries again by itself.
-fn has_trouble(folder: &Folder) -> bool {
-    let all = |snapshot: Snapshot| match snapshot.has_exceptions() {
-        Ok(true) => snapshot.exceptions_within(&RelPath::root()),
-        _ => Ok(Vec::new()),
-    };
-    let found = folder.parts().state.snapshot().and_then(all);
-    let is_passing = |why: &Exception| {
-        matches!(
-            why,
-            Exception::Blocked { .. } | Exception::Unreadable { .. }
-        )
-    };
-    found.is_ok_and(|found| found.iter().any(|(_, why)| is_passing(why)))
+    /// Whether there is something that the agent tries again by itself, and that will not stay.
+    fn has_trouble(&self, folder: &Folder) -> bool {
+        let all = |snapshot: Snapshot| match snapshot.has_exceptions() {
+            Ok(true) => snapshot.exceptions_within(&RelPath::root()),
+            _ => Ok(Vec::new()),
+        };
+        let found = folder.parts().state.snapshot().and_then(all);
+        let volume = self.files.volume();
+        let is_passing = |(path, why): &(RelPath, Exception)| match why {
+            Exception::Blocked { .. } => !volume.is_taken_otherwise(path),
+            Exception::Unreadable { .. } => true,
+            _ => false,
+        };
+        found.is_ok_and(|found| found.iter().any(is_passing))
+    }
 }

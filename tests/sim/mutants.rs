@@ -5,6 +5,8 @@
 //! Built with `--features fsync-tests/mutants`, beside the shipped programs.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fsync_core::mutant::{self, Mutant};
 use fsync_tests::sim::run::{run, run_dark};
@@ -23,20 +25,23 @@ enum Kill {
 
 /// What kills which mutant; found with `--find`, and to be found anew when worlds change.
 const KILLS: &[(Mutant, Kill)] = &[
-    (Mutant::OldHead, Kill::Seed(2)),
-    (Mutant::DeafOverflow, Kill::Seed(13)),
+    (Mutant::OldHead, Kill::Seed(4)),
+    (Mutant::DeafOverflow, Kill::Seed(3)),
     (Mutant::NoCopy, Kill::Seed(1)),
-    (Mutant::DeleteWins, Kill::Seed(2)),
-    (Mutant::UnsafeSteps, Kill::Seed(11)),
+    (Mutant::DeleteWins, Kill::Seed(6)),
+    (Mutant::UnsafeSteps, Kill::Seed(6)),
     (Mutant::NoMoves, Kill::Seed(0)),
     (Mutant::EarlyAnswer, Kill::Seed(0)),
-    (Mutant::BlindCommit, Kill::Seed(2)),
+    (Mutant::BlindCommit, Kill::Seed(4)),
     (Mutant::NoPublish, Kill::Seed(0)),
-    (Mutant::EarlySync, Kill::Seed(18)),
-    (Mutant::NoSecondLook, Kill::Seed(360)),
-    (Mutant::TrustTick, Kill::Seed(315)),
+    (Mutant::EarlySync, Kill::Seed(7)),
+    (Mutant::NoCheck, Kill::Seed(715)),
+    (Mutant::NoSecondLook, Kill::Seed(117)),
+    (Mutant::TrustTick, Kill::Seed(37)),
+    (Mutant::LazyIntents, Kill::Dark(10, 473)),
     (Mutant::NoStageSync, Kill::Dark(0, 641)),
-    (Mutant::NoDirSync, Kill::Dark(0, 235)),
+    (Mutant::NoDirSync, Kill::Dark(0, 317)),
+    (Mutant::NoSettle, Kill::Dark(3, 681)),
 ];
 
 /// More seeds than this say that the simulator does not find a mutant.
@@ -81,25 +86,24 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs each mutant on what kills it.
+/// Runs each mutant on what is known to kill it; where the world has changed since, looks for
+/// another run that does.
 #[expect(clippy::print_stdout, reason = "what it tells is its output")]
 fn killed() -> ExitCode {
     let mut alive = 0;
     for (mutant, kill) in KILLS {
-        mutant::set(Some(*mutant));
-        let failure = kill.failure();
-        mutant::set(None);
-        let without = kill.failure();
         let name = mutant.name();
-        match (failure, without) {
-            (Some(failure), None) => println!("{name}: {kill:?}: {failure}"),
-            (None, None) => {
-                alive += 1;
-                println!("{name}: ALIVE: {kill:?} passes; find another: mutants --find {name}");
+        if let Some(failure) = kills(*mutant, *kill) {
+            println!("{name}: {kill:?}: {failure}");
+            continue;
+        }
+        match search(*mutant, SEEDS, None, 1).pop() {
+            Some((other, failure)) => {
+                println!("{name}: {kill:?} kills it no more, record {other:?}: {failure}");
             }
-            (_, Some(failure)) => {
+            None => {
                 alive += 1;
-                println!("{name}: {kill:?} fails without it too: {failure}");
+                println!("{name}: ALIVE after {SEEDS} seeds");
             }
         }
     }
@@ -107,28 +111,66 @@ fn killed() -> ExitCode {
     ExitCode::from(u8::from(alive > 0))
 }
 
+/// Returns how a run fails with a mutant, if it passes without.
+fn kills(mutant: Mutant, kill: Kill) -> Option<String> {
+    mutant::set(Some(mutant));
+    let failure = kill.failure();
+    mutant::set(None);
+    failure.filter(|_| kill.failure().is_none())
+}
+
 /// Prints the first runs that kill a mutant.
 #[expect(clippy::print_stdout, reason = "what it tells is its output")]
 fn find(mutant: Mutant, seeds: u64, dark: Option<u64>) {
-    mutant::set(Some(mutant));
-    let usual = |seed: u64| vec![Kill::Seed(seed)];
-    let powerless = |calls: u64, seed: u64| {
-        let count = run_dark(seed, 0, false).1;
-        let stride = usize::try_from(count.div_ceil(calls).max(1)).unwrap_or(1);
-        let calls = (1..=count).step_by(stride);
-        calls.map(|call| Kill::Dark(seed, call)).collect()
-    };
-    let kills = (0..seeds).flat_map(|seed| match dark {
-        Some(calls) => powerless(calls, seed),
-        None => usual(seed),
-    });
-    let found = kills.filter_map(|kill| Some((kill, kill.failure()?)));
-    let mut count = 0;
-    for (kill, failure) in found.take(FOUND) {
-        count += 1;
+    let found = search(mutant, seeds, dark, FOUND);
+    for (kill, failure) in &found {
         println!("{}: {kill:?}: {failure}", mutant.name());
     }
-    if count == 0 {
+    if found.is_empty() {
         println!("{}: not found within {seeds} seeds", mutant.name());
     }
+}
+
+/// Looks for runs that a mutant fails and the product passes, with all cores; the first few.
+fn search(mutant: Mutant, seeds: u64, dark: Option<u64>, enough: usize) -> Vec<(Kill, String)> {
+    mutant::set(Some(mutant));
+    let (next, found) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let look = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            let is_enough = || lock(&found).len() >= enough;
+            if seed >= seeds || is_enough() {
+                return;
+            }
+            for kill in runs(seed, dark) {
+                if let Some(failure) = kill.failure() {
+                    lock(&found).push((kill, failure));
+                    break;
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(look)));
+    });
+    mutant::set(None);
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.retain(|(kill, _): &(Kill, String)| kill.failure().is_none());
+    found
+}
+
+fn lock<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the runs of a seed: the usual one, or power losses at so many calls.
+fn runs(seed: u64, dark: Option<u64>) -> Vec<Kill> {
+    let Some(calls) = dark else {
+        return vec![Kill::Seed(seed)];
+    };
+    let count = run_dark(seed, 0, false).1;
+    let stride = usize::try_from(count.div_ceil(calls).max(1)).unwrap_or(1);
+    let calls = (1..=count).step_by(stride);
+    calls.map(|call| Kill::Dark(seed, call)).collect()
 }

@@ -20,6 +20,7 @@ use super::inodes::{Body, Bytes, Ino, Inodes};
 use super::kept::Kept;
 use super::rng::Rng;
 use super::tape::{By, Tape};
+use super::ways::Ways;
 
 /// Up to so many files or directories are synced one by one, above it the whole disk is.
 const SYNC_SINGLY: usize = 8;
@@ -27,8 +28,6 @@ const SYNC_SINGLY: usize = 8;
 const CALL_NS: i64 = 20_000;
 /// What a rename is called in errors.
 pub(super) const RENAME: &str = "rename";
-/// Stamps move in steps of this, as a kernel's do.
-const STAMP_NS: i64 = 4_000_000;
 
 /// Virtual time of the world, ns since 1970; all machines share it.
 #[derive(Debug, Clone, Default)]
@@ -87,6 +86,8 @@ pub struct Volume {
     pub agent_writes: u64,
     /// Which calls of the agent fail.
     pub faults: Faults,
+    /// What kind of disk it is.
+    pub ways: Ways,
     /// The user; away while acting.
     pub hand: Option<Hand>,
     /// In how many of 1,000 calls of the agent the user acts meanwhile.
@@ -142,6 +143,7 @@ impl Volume {
             lines: Vec::new(),
             agent_writes: 0,
             faults: Faults::default(),
+            ways: Ways::default(),
             hand: Some(hand),
             interrupts: 0,
             crash: None,
@@ -162,8 +164,12 @@ impl Volume {
 
     /// Returns the time as files are stamped with it.
     pub fn stamp(&self) -> i64 {
-        let now = self.now();
-        now - now.rem_euclid(STAMP_NS)
+        self.as_stamp(self.now())
+    }
+
+    /// Returns a time as the disk keeps it.
+    pub fn as_stamp(&self, time: i64) -> i64 {
+        time - time.rem_euclid(self.ways.stamp_ns)
     }
 
     /// Begins a call of the agent: time passes, the user may act first, the call may fail.
@@ -379,6 +385,9 @@ impl Volume {
                     self.inodes.link(dir, &step, made, now);
                     made
                 }
+                None if self.other_spelling(dir, &step).is_some() => {
+                    return Err(fail(op, at, Problem::NotStorable));
+                }
                 None => return Err(fail(op, at, Problem::NotFound)),
             };
         }
@@ -422,6 +431,9 @@ impl Volume {
         let there = self.inodes.child(to_dir, &to_name);
         let is_into_itself = self.inodes.is_within(to_dir, moved)
             || there.is_some_and(|t| self.inodes.is_within(from_dir, t));
+        if let Place::Tree(_) = to {
+            self.check_spelling(OP, to, (to_dir, &to_name), Some(moved))?;
+        }
         let now = self.stamp();
         self.lines.push(format!("agent: {how:?} {}", both()));
         match (how, there) {
@@ -449,6 +461,7 @@ impl Volume {
         if self.inodes.child(dir, &name).is_some() {
             return Err(fail("make the directory", at, Problem::Exists));
         }
+        self.check_spelling("make the directory", at, (dir, &name), None)?;
         let now = self.stamp();
         let made = self.inodes.make(Body::Dir(Default::default()), now);
         self.inodes.link(dir, &name, made, now);

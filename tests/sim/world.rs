@@ -24,6 +24,7 @@ use super::rng::Rng;
 use super::server::{Server, SharedLedger};
 use super::tape::By;
 use super::volume::{Clock, Crash, Volume};
+use super::ways::Ways;
 
 const MS: u64 = 1_000_000;
 /// Longer lines are cut in the log.
@@ -79,7 +80,7 @@ impl World {
                     n,
                     clock.clone(),
                     &mut rng,
-                    (story.clone(), Kept::of_seed(seed)),
+                    (story.clone(), Kept::of_seed(seed), Ways::of_seed(seed, n)),
                 )
             })
             .collect();

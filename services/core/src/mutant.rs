@@ -30,8 +30,6 @@ macro_rules! mutants {
 mutants! {
     /// A head is believed even if it is older than what is known.
     OldHead "old-head",
-    /// That a tree has no head is believed though the agent has a base in it.
-    NoHead "no-head",
     /// A watcher that lost events changes nothing.
     DeafOverflow "deaf-overflow",
     /// The losing version of a conflict is not kept.
@@ -50,8 +48,6 @@ mutants! {
     NoPublish "no-publish",
     /// The synced tree moves before the push was acknowledged.
     EarlySync "early-sync",
-    /// A merged answer to a push is taken for an unmerged one.
-    MergedIsMine "merged-is-mine",
     /// What a plan expects at a path is not looked at again before the step.
     NoCheck "no-check",
     /// What an exchange or a remove took off a path is not looked at.

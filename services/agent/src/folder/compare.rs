@@ -13,7 +13,6 @@ use fsync_core::engine::{Compared, Input};
 use fsync_core::exception::Exception;
 use fsync_core::hints;
 use fsync_core::id::{ObjectId, RevisionId};
-use fsync_core::mutant::{self, Mutant};
 use fsync_core::node::Entry;
 use fsync_core::nodes::{NodesError, Overlay};
 use fsync_core::path::RelPath;
@@ -207,7 +206,7 @@ impl Folder {
         out: &mut Vec<FolderEffect>,
     ) -> Result<Compared, FolderError> {
         let base = self.parts.state.snapshot()?.base()?;
-        if head.is_none() && base.is_some() && !mutant::is_on(Mutant::NoHead) {
+        if head.is_none() && base.is_some() {
             // Not what the service said of the base before: an old answer, or a loss that it will
             // tell of by the base.
             return Ok(Compared::Wait(now.moment.after(NO_HEAD_PAUSE)));

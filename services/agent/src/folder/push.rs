@@ -373,7 +373,7 @@ impl Folder {
         }
         self.holds.went_out(pending.deletes);
         let is_head = answer.outcome == CommitOutcome::Head || answer.head.revision == id;
-        if is_head || mutant::is_on(Mutant::MergedIsMine) {
+        if is_head {
             let known = Known {
                 revision: id,
                 root: revision.root,

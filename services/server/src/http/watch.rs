@@ -1,0 +1,17 @@
+//! `POST watch`: heads for agents without Socket.IO.
+
+use axum::Json;
+use axum::extract::State;
+use fsync_core::wire::{Watch, WatchAnswer};
+
+use super::Api;
+use super::json::Body;
+use crate::http::error::ApiError;
+
+pub(super) async fn post(
+    State(api): State<Api>,
+    Body(watch): Body<Watch>,
+) -> Result<Json<WatchAnswer>, ApiError> {
+    let answer = api.sockets.watch(watch).await;
+    answer.map(Json).map_err(ApiError)
+}
