@@ -8,6 +8,7 @@
 //! Place: used by `e2e` and by the load test's own checks.
 
 pub mod folder;
+pub mod ingress;
 pub mod launch;
 pub mod model;
 pub mod process;

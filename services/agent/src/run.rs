@@ -223,7 +223,7 @@ async fn run_tasks(options: Options, http: Http, tasks: &Shutdown) -> Result<End
     let (commands, command_queue) = mpsc::channel(COMMANDS);
     let control = options.claim.config.control_path();
     control_socket::serve(&control, commands, tasks)?;
-    let (socket, socket_events) = start_socket(&options, tasks);
+    let (socket, socket_events) = start_socket(&options, http.clone(), tasks);
     drop(tasks.spawn(
         "socket events",
         feed_socket(socket_events, http.tree().clone(), events.clone()),
@@ -293,12 +293,17 @@ fn start_watch(
     Ok(watch)
 }
 
-fn start_socket(options: &Options, tasks: &Shutdown) -> (Socket, mpsc::Receiver<SocketEvent>) {
+fn start_socket(
+    options: &Options,
+    http: Http,
+    tasks: &Shutdown,
+) -> (Socket, mpsc::Receiver<SocketEvent>) {
     let config = socket::Config {
         server: options.claim.config.server.clone(),
         agent: options.claim.config.agent.clone(),
         token: options.token.clone(),
         ca_pem: options.ca_pem.clone(),
+        http,
     };
     Socket::start(config, tasks)
 }

@@ -55,6 +55,9 @@ pub const REQUEST_OBJECTS: usize = 16 * 1024;
 pub const LABEL_BYTES: usize = 64;
 /// Largest Socket.IO frame either side sends, in bytes.
 pub const FRAME_BYTES: usize = 64 * 1024;
+/// Longest time that a `watch` waits for news, in milliseconds: shorter than what proxies and
+/// agents wait for the beginning of an answer.
+pub const WATCH_MS: u64 = 10_000;
 /// Most trees one socket subscribes to.
 pub const SOCKET_TREES: usize = 256;
 /// Most object ids in one `want`: a quarter of a frame.

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! GET    /v1/version                              Version
+//! POST   /v1/watch                                Watch                              -> WatchAnswer
 //! GET    /v1/trees/{tenant}/{tree}/head           HeadAnswer
 //! POST   /v1/trees/{tenant}/{tree}/commits        pack with one revision (last)      -> CommitAnswer
 //! GET    /v1/trees/{tenant}/{tree}/delta?from&to  -> pack: nodes, small chunks, then the revision `to`;
@@ -155,6 +156,43 @@ pub struct Heads {
     pub id: Option<u64>,
     /// One per tree.
     pub trees: Vec<TreeHead>,
+}
+
+/// One tree in a [`Watch`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// The tree and the agent's base.
+    #[serde(flatten)]
+    pub cursor: Cursor,
+    /// The head that the agent was told of last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<Head>,
+}
+
+/// Asks for heads without Socket.IO, where a network breaks WebSockets: is answered at once if a
+/// tree has another head than the agent knows of, else with the next news or when the time is up.
+/// Any replica can answer, nothing is remembered between two requests.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Request id, echoed by the heads.
+    pub id: u64,
+    /// At most [`crate::limits::SOCKET_TREES`] trees.
+    pub trees: Vec<Watched>,
+    /// How long news may be waited for, at most [`crate::limits::WATCH_MS`].
+    pub wait_ms: u64,
+}
+
+/// Answer to [`Watch`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchAnswer {
+    /// Current heads of all trees.
+    pub heads: Heads,
+    /// Heads that came while the request waited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<RefEvent>,
+    /// Objects that the service lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wants: Vec<Want>,
 }
 
 /// A tree has a new head.

@@ -280,6 +280,7 @@ impl Server {
             store: parts.store.clone(),
             trees,
             gate: gate.clone(),
+            sockets: sockets.clone(),
         };
         let routes = http::routes(api).layer(layer);
         let token = tasks.token();

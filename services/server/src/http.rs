@@ -16,6 +16,7 @@ use fsync_core::limits;
 use fsync_core::wire::{ErrorCode, PROTOCOL_VERSION, SERVICE, Version};
 
 use crate::http::error::ApiError;
+use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
 use audit::Audit;
@@ -33,6 +34,7 @@ mod log;
 mod objects;
 mod pack;
 mod uploads;
+mod watch;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -43,6 +45,8 @@ pub struct Api {
     pub trees: Trees,
     /// Room for bodies.
     pub gate: Gate,
+    /// Who waits for news.
+    pub sockets: Sockets,
 }
 
 /// Returns all routes.
@@ -59,6 +63,7 @@ pub fn routes(api: Api) -> Router {
         .route("/known", post(known::post));
     Router::new()
         .route("/v1/version", get(version))
+        .route("/v1/watch", post(watch::post))
         .nest("/v1/trees/{tenant}/{tree}", tree)
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)

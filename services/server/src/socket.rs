@@ -1,5 +1,5 @@
 //! Socket.IO: drives core's [`Hub`] over socketioxide, namespace `/fsync`, WebSocket and
-//! long-polling.
+//! long-polling; requests that wait for news ([`watch`]) are sockets of the hub as well.
 //!
 //! Guarantees: handlers are registered in the connect middleware, so that a fast client's first
 //! event is not lost; an emit never waits; a full buffer makes refs coalesce, and a reader that
@@ -8,6 +8,8 @@
 //! Tasks: `heads` looks up one subscribe, `ref` one head that no wake-up brought; `beacon` sleeps until the hub's next wake, `wants` takes
 //! what the store misses; both end at shutdown.
 //! Place: the only file but `app.rs` that knows socketioxide.
+
+mod watch;
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -32,6 +34,7 @@ use socketioxide::extract::{SocketRef, TryData};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::layer::SocketIoLayer;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
 use tracing::{debug, info, warn};
 
 use crate::bus::Bus;
@@ -67,7 +70,16 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     hub: Hub,
-    sockets: HashMap<SocketNo, SocketRef>,
+    sockets: HashMap<SocketNo, Listener>,
+}
+
+/// Where the frames of one of the hub's sockets go.
+#[derive(Debug)]
+enum Listener {
+    /// To a Socket.IO connection.
+    Socket(SocketRef),
+    /// To a request that waits for news.
+    Watch(Sender<Frame>),
 }
 
 /// Why a socket is refused; its text is what the agent's user reads.
@@ -136,6 +148,10 @@ impl Sockets {
         Ok(())
     }
 
+    fn is_closing(&self) -> bool {
+        self.0.is_closing.load(Ordering::Relaxed)
+    }
+
     /// Takes no new socket from now on.
     pub fn close_door(&self) {
         self.0.is_closing.store(true, Ordering::Relaxed);
@@ -164,7 +180,7 @@ impl Sockets {
     /// Checks a handshake and registers all handlers. Runs before the client learns that it is
     /// connected.
     fn admit(&self, socket: &SocketRef, auth: Result<Value, String>) -> Result<(), Refused> {
-        if self.0.is_closing.load(Ordering::Relaxed) {
+        if self.is_closing() {
             return Err(Refused::Ending);
         }
         let auth = auth.map_err(Refused::Malformed)?;
@@ -179,12 +195,25 @@ impl Sockets {
         }
         let handshake: Handshake =
             serde_json::from_value(auth).map_err(|e| Refused::Malformed(e.to_string()))?;
-        let number = SocketNo(self.0.next.fetch_add(1, Ordering::Relaxed));
+        let number = self.next_number();
         debug!(socket = number.0, agent = %handshake.agent, "agent connected");
-        self.lock().sockets.insert(number, socket.clone());
-        self.input(Input::Connected(number));
+        self.enter(number, Listener::Socket(socket.clone()));
         self.register(socket, number, handshake.agent);
         Ok(())
+    }
+
+    fn next_number(&self) -> SocketNo {
+        SocketNo(self.0.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn enter(&self, number: SocketNo, listener: Listener) {
+        self.lock().sockets.insert(number, listener);
+        self.input(Input::Connected(number));
+    }
+
+    fn gone(&self, number: SocketNo) {
+        self.lock().sockets.remove(&number);
+        self.input(Input::Gone(number));
     }
 
     /// All is done before a handler returns its future: futures run as tasks, in any order, and an
@@ -205,8 +234,7 @@ impl Sockets {
             let sockets = sockets.clone();
             async move {
                 debug!(socket = number.0, "agent disconnected");
-                sockets.lock().sockets.remove(&number);
-                sockets.input(Input::Gone(number));
+                sockets.gone(number);
             }
         });
     }
@@ -263,14 +291,17 @@ impl Sockets {
     fn carry_out(&self, state: &mut State, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Send(number, frame) => {
-                let socket = state.sockets.get(&number)?;
-                Some(match offer(socket, &frame) {
+                let is_taken = match state.sockets.get(&number)? {
+                    Listener::Socket(socket) => offer(socket, &frame),
+                    Listener::Watch(request) => watch::offer(request, &frame),
+                };
+                Some(match is_taken {
                     true => Input::Taken(number),
                     false => Input::Refused(number, frame),
                 })
             }
             Effect::Close(number) => {
-                if let Some(socket) = state.sockets.remove(&number) {
+                if let Some(Listener::Socket(socket)) = state.sockets.remove(&number) {
                     // One that is closed already is what we want.
                     drop(socket.disconnect());
                 }

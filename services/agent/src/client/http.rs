@@ -124,6 +124,20 @@ impl Http {
         Ok(version)
     }
 
+    /// Asks for the heads of trees; the answer comes at once or with the next news, see
+    /// [`wire::Watch`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn watch(&self, watch: &wire::Watch) -> Result<wire::WatchAnswer, ClientError> {
+        let body = serde_json::to_vec(watch).map_err(|e| self.bad("watch", e.to_string()))?;
+        let request = self
+            .request(Method::POST, self.server.path("watch"))
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(body);
+        self.json("watch", request, 0).await
+    }
+
     /// Returns the tree's head.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! events are dropped and the connection is made anew, so that the next `subscribe` brings the
 //! heads again; every wait has a deadline; the wait between attempts is 1 s growing to 5 s with
 //! full jitter, or what the server's `bye` asks for.
+//! Where WebSockets do not pass but HTTP does, it asks by HTTP ([`polling`]), and tries WebSockets
+//! again now and then.
 //! Does not: subscribe by itself. The driver does on [`SocketEvent::Connected`], and again when no
 //! answer comes.
 //! Task: `socket`, started by [`Socket::start`], ended by the shutdown token or by dropping the
@@ -16,6 +18,7 @@
 //! frame of the peer ends that loop silently, so a quiet connection is probed: the server's beacon
 //! comes every 10 s.
 
+mod polling;
 mod supervisor;
 
 use std::sync::Arc;
@@ -36,6 +39,7 @@ use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 
+use super::http::Http;
 use super::server_url::ServerUrl;
 use supervisor::Supervisor;
 
@@ -60,6 +64,8 @@ pub struct Config {
     pub token: Option<String>,
     /// Certificates in PEM to trust beside the system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The way to the same server where WebSockets do not pass.
+    pub http: Http,
 }
 
 /// What the connection tells the driver.

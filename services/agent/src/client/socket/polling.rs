@@ -32,6 +32,8 @@ const FAILURES: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Polling {
     is_on: bool,
+    /// No WebSocket was had since.
+    is_unbroken: bool,
     /// When a WebSocket is tried again.
     return_at: Instant,
     pause: Duration,
@@ -42,6 +44,7 @@ impl Default for Polling {
     fn default() -> Self {
         Self {
             is_on: false,
+            is_unbroken: false,
             return_at: Instant::now(),
             pause: RETURN_FIRST,
             failures: 0,
@@ -57,9 +60,16 @@ impl Polling {
     fn begin(&mut self) {
         *self = Self {
             is_on: true,
+            is_unbroken: true,
             return_at: Instant::now() + RETURN_FIRST,
             ..Self::default()
         };
+    }
+
+    /// A WebSocket was had: returns whether requests stood in for it until now.
+    pub(super) fn end(&mut self) -> bool {
+        self.is_on = false;
+        std::mem::take(&mut self.is_unbroken)
     }
 
     fn put_off(&mut self) {
@@ -235,8 +245,6 @@ impl Supervisor {
 
     /// Goes on with a WebSocket.
     async fn back(&mut self, link: Link) -> End {
-        info!(server = %self.config.server, "WebSockets pass again");
-        self.polling.is_on = false;
         let reason = "going on by WebSocket".to_owned();
         if !self
             .tell_at_last(SocketEvent::Disconnected { reason })

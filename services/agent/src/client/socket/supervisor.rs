@@ -7,8 +7,9 @@ use fsync_core::wire::{Subscribe, event};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
+use super::polling::Polling;
 use super::{Command, Config, End, Inbound, Link, SocketEvent, connect};
 use crate::client::backoff::{self, Backoff, jitter};
 
@@ -20,11 +21,12 @@ const DEAD: Duration = Duration::from_secs(25);
 
 /// See the head of [`super`].
 pub(super) struct Supervisor {
-    config: Config,
-    events: Sender<SocketEvent>,
-    commands: Receiver<Command>,
+    pub(super) config: Config,
+    pub(super) events: Sender<SocketEvent>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) polling: Polling,
     last_subscribe: Option<Subscribe>,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl Supervisor {
@@ -38,6 +40,7 @@ impl Supervisor {
             config,
             events,
             commands,
+            polling: Polling::default(),
             last_subscribe: None,
             stop,
         }
@@ -84,7 +87,7 @@ impl Supervisor {
     }
 
     /// Tells the driver something that must not be dropped; `false` means stop.
-    async fn tell_at_last(&self, event: SocketEvent) -> bool {
+    pub(super) async fn tell_at_last(&self, event: SocketEvent) -> bool {
         tokio::select! {
             () = self.stop.cancelled() => false,
             sent = self.events.send(event) => sent.is_ok(),
@@ -93,15 +96,32 @@ impl Supervisor {
 
     async fn connection(&mut self, waits: &mut Backoff) -> End {
         self.last_subscribe = None;
+        if self.polling.is_on() {
+            return self.poll().await;
+        }
         let stop = self.stop.clone();
         let link = tokio::select! {
             () = stop.cancelled() => return End::Stop,
             link = connect(&self.config) => link,
         };
-        let mut link = match link {
+        let link = match link {
             Ok(link) => link,
+            Err(End::Again(reason, wait)) => {
+                return match self.reaches_by_http(&reason).await {
+                    true => self.poll().await,
+                    false => End::Again(reason, wait),
+                };
+            }
             Err(end) => return end,
         };
+        self.live(link, waits).await
+    }
+
+    /// Serves a connection to its end.
+    pub(super) async fn live(&mut self, mut link: Link, waits: &mut Backoff) -> End {
+        if self.polling.end() {
+            info!(server = %self.config.server, "WebSockets pass again");
+        }
         let joined = Instant::now();
         let end = if self.tell_at_last(SocketEvent::Connected).await {
             self.serve(&mut link).await
