@@ -11,6 +11,7 @@ pub mod folder;
 pub mod ingress;
 pub mod launch;
 pub mod model;
+pub mod otlp;
 pub mod process;
 pub mod proxy;
 pub mod redis;

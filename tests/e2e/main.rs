@@ -11,6 +11,7 @@ mod hard_cases;
 mod in_step;
 mod long;
 mod lost;
+mod metrics;
 mod mounts;
 mod odd_disks;
 mod own_ways;

@@ -145,7 +145,8 @@ fn agents_without_websockets_ask_by_http_and_go_back_later() -> Result<()> {
             let name = format!("f{n}");
             write(&a.root, &name, "quick")?;
             wait::until("it is at b soon", SOON, || {
-                Ok(ensure!(b.root.join(&name).exists()))
+                ensure!(b.root.join(&name).exists());
+                Ok(())
             })?;
         }
         site.replicas[1].process.kill()?;

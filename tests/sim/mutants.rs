@@ -37,6 +37,7 @@ const KILLS: &[(Mutant, Kill)] = &[
     (Mutant::EarlySync, Kill::Seed(7)),
     (Mutant::NoCheck, Kill::Seed(715)),
     (Mutant::NoSecondLook, Kill::Seed(117)),
+    (Mutant::NoTrash, Kill::Dark(2, 596)),
     (Mutant::TrustTick, Kill::Seed(37)),
     (Mutant::LazyIntents, Kill::Dark(10, 473)),
     (Mutant::NoStageSync, Kill::Dark(0, 641)),

@@ -7,7 +7,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use fsync_runtime::{LogArgs, telemetry};
+use fsync_runtime::LogArgs;
+use fsync_runtime::telemetry::{self, Service};
 
 use crate::commands::{self, Exit, output::Output};
 
@@ -44,6 +45,12 @@ enum Verb {
     Reject(commands::reject::Args),
 }
 
+/// How its spans are told from others'.
+const SERVICE: Service = Service {
+    name: "fsync-agent",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
 /// Runs the program with the process's arguments; `main` returns what this returns.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -60,17 +67,24 @@ pub fn main() -> ExitCode {
     };
     fsync_runtime::crypto::install();
     let output = Output::new(cli.verb.wants_json());
-    let ended = telemetry::init(&cli.log, "warn")
-        .map_err(anyhow::Error::from)
-        .and_then(|()| cli.verb.runtime())
-        .and_then(|runtime| runtime.block_on(cli.verb.run(&output)));
-    match ended {
+    match run(cli, &output) {
         Ok(exit) => exit.into(),
         Err(error) => {
             output.error(&error);
             Exit::of(&error).into()
         }
     }
+}
+
+fn run(cli: Cli, output: &Output) -> anyhow::Result<Exit> {
+    let runtime = cli.verb.runtime()?;
+    let telemetry = {
+        let _inside = runtime.enter();
+        telemetry::init(&cli.log, "warn", SERVICE)?
+    };
+    let ended = runtime.block_on(cli.verb.run(output));
+    telemetry.flush();
+    ended
 }
 
 impl Verb {

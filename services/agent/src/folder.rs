@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use fsync_core::cbor::DecodeError;
 use fsync_core::clock::Moment;
-use fsync_core::engine::{Effect, Engine, Input};
+use fsync_core::engine::{Activity, Effect, Engine, Input};
 use fsync_core::id::ObjectId;
 use fsync_core::label::AgentName;
 use fsync_core::mutant::{self, Mutant};
@@ -35,6 +35,7 @@ use crate::apply::ApplyError;
 use crate::files::Files;
 use crate::scan::{RootCheck, RootProblem, ScanError};
 use crate::state::{State, StateError};
+use crate::trace::Traces;
 
 pub use hold::HoldKind;
 pub use message::{
@@ -103,6 +104,7 @@ pub struct Folder {
     pull: pull::Pulling,
     holds: hold::Holds,
     blocked: blocked::Blocked,
+    traces: Traces,
     is_durable: bool,
 }
 
@@ -136,6 +138,7 @@ impl Folder {
             pull: pull::Pulling::default(),
             holds: hold::Holds::default(),
             blocked: blocked::Blocked::default(),
+            traces: Traces::default(),
             engine: Engine::default(),
             is_durable: true,
             empty,
@@ -176,7 +179,10 @@ impl Folder {
                 base_known,
                 is_answer,
             }),
-            FolderInput::Changed(changes) => Some(Input::Changed(changes)),
+            FolderInput::Changed(changes) => {
+                self.traces.detected(changes.len());
+                Some(Input::Changed(changes))
+            }
             FolderInput::Overflow => Some(Input::Overflow),
             FolderInput::Fetched(answer) => Some(self.fetched(answer, &mut out)?),
             FolderInput::Pushed(answer) => self.pushed(answer, now, &mut out)?,
@@ -213,6 +219,11 @@ impl Folder {
     /// Returns what the folder is made of.
     pub fn parts(&self) -> &Parts {
         &self.parts
+    }
+
+    /// Returns the traces that it works on.
+    pub fn traces(&mut self) -> &mut Traces {
+        &mut self.traces
     }
 
     /// Feeds the engine and does what it decides until it waits for the world.
@@ -279,6 +290,9 @@ impl Folder {
                 None
             }
             Effect::Show(activity) => {
+                if activity == Activity::InStep {
+                    self.traces.settled();
+                }
                 out.push(FolderEffect::Show(activity));
                 None
             }

@@ -16,5 +16,6 @@ pub mod rules;
 pub mod run;
 pub mod scan;
 pub mod state;
+pub mod trace;
 pub mod trash;
 pub mod watch;

@@ -22,13 +22,14 @@ mod verify;
 mod want;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fsync_core::clock::Moment;
 use fsync_core::id::ObjectId;
 use fsync_core::revision::Timestamp;
-use fsync_core::wire::Presence;
+use fsync_core::wire::{Presence, RefEvent};
 use fsync_runtime::Shutdown;
 use tokio::sync::mpsc;
 
@@ -142,6 +143,8 @@ pub(crate) enum Event {
     Want(Vec<ObjectId>),
     /// What another agent of the tree is doing.
     Presence(Presence),
+    /// A new head.
+    Ref(RefEvent),
 }
 
 /// The two clocks.
@@ -168,7 +171,15 @@ impl Clock {
 ///
 /// # Errors
 /// [`RunError`]: nothing that was saved is lost; run it again.
-pub async fn run(options: Options, shutdown: &Shutdown) -> Result<Outcome, RunError> {
+pub fn run(options: Options, shutdown: &Shutdown) -> Running<'_> {
+    // Boxed: an async function is compiled anew in each program that awaits it, with all below it.
+    Box::pin(sync(options, shutdown))
+}
+
+/// A folder being kept in step.
+pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Outcome, RunError>> + Send + 'a>>;
+
+async fn sync(options: Options, shutdown: &Shutdown) -> Result<Outcome, RunError> {
     let config = &options.claim.config;
     let client = http::Options {
         token: options.token.clone(),
@@ -341,14 +352,7 @@ async fn feed_socket(
                 })
                 .collect()
             }
-            SocketEvent::Ref(news) if news.tree == tree => {
-                let head = Some(news.head);
-                vec![Event::Input(FolderInput::Head {
-                    head,
-                    base_known: None,
-                    is_answer: false,
-                })]
-            }
+            SocketEvent::Ref(news) if news.tree == tree => vec![Event::Ref(news)],
             SocketEvent::Denied { reason } => vec![Event::Denied(reason)],
             SocketEvent::Want(want) if want.tree == tree => vec![Event::Want(want.objects)],
             SocketEvent::Presence(news) if news.tree == tree => vec![Event::Presence(news)],

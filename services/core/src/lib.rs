@@ -32,5 +32,6 @@ pub mod revision;
 pub mod seek;
 pub mod service;
 pub mod split;
+pub mod trace;
 pub mod tree;
 pub mod wire;

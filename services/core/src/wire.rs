@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ObjectId, RevisionId};
 use crate::label::{AgentName, TreeKey};
 use crate::revision::Timestamp;
+use crate::trace::{TraceContext, TraceId};
 
 /// Version of the protocol; an agent and a server of different versions refuse one another.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -34,6 +35,8 @@ pub const NAMESPACE: &str = "/fsync";
 pub const SERVICE: &str = "fsync";
 /// The media type of packs.
 pub const PACK_TYPE: &str = "application/vnd.fsync.pack";
+/// Header of a request that is part of a trace, as W3C has it.
+pub const TRACE_HEADER: &str = "traceparent";
 /// Header of a commit that belongs to an upload session, with the session's id.
 pub const UPLOAD_HEADER: &str = "x-fsync-upload";
 
@@ -207,9 +210,13 @@ pub struct RefEvent {
     pub root: ObjectId,
     /// Who made it.
     pub author: AgentName,
-    /// W3C trace context of the change, if it was traced.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trace: Option<String>,
+    /// Trace context of the change, if it was traced.
+    #[serde(
+        default,
+        deserialize_with = "TraceContext::lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub trace: Option<TraceContext>,
 }
 
 /// What an agent is doing, for `status` and dashboards. An agent tells of itself, a server of the
@@ -385,6 +392,9 @@ pub struct LogItem {
     pub author: AgentName,
     /// When, by the author's clock.
     pub time: Timestamp,
+    /// The trace of the push that made it, if it was traced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceId>,
 }
 
 /// History of a tree, newest first: every revision in the head's lineage.

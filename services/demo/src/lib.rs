@@ -50,6 +50,12 @@ pub struct Args {
     log: LogArgs,
 }
 
+/// How its spans are told from others'.
+const SERVICE: telemetry::Service = telemetry::Service {
+    name: "fsync-demo",
+    version: env!("CARGO_PKG_VERSION"),
+};
+
 /// Runs the demo with the process's arguments; `main` returns what this returns.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -62,17 +68,24 @@ pub fn main() -> ExitCode {
         }
     };
     fsync_runtime::crypto::install();
-    let ended = telemetry::init(&args.log, "warn")
-        .map_err(anyhow::Error::from)
-        .and_then(|()| Ok(tokio::runtime::Runtime::new()?))
-        .and_then(|runtime| runtime.block_on(demo(&args)));
-    match ended {
+    match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             say(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let telemetry = {
+        let _inside = runtime.enter();
+        telemetry::init(&args.log, "warn", SERVICE)?
+    };
+    let ended = runtime.block_on(demo(args));
+    telemetry.flush();
+    ended
 }
 
 async fn demo(args: &Args) -> anyhow::Result<()> {

@@ -1,9 +1,10 @@
-//! The admin port: health for whoever watches the process; never reachable through an ingress.
+//! The admin port: health and metrics for whoever watches the process; never reachable through an ingress.
 //!
 //! ```text
 //! GET /livez      200: the event loop runs; asks nobody else
 //! GET /startupz   200 once the process serves
 //! GET /readyz     200 if it is to get new connections; 503 with a reason a line if not
+//! GET /metrics    all metrics, as Prometheus reads them
 //! ```
 //!
 //! Guarantees: an answer costs no round trip to anything.
@@ -15,11 +16,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::Shutdown;
+use crate::metrics;
 
 /// Says why the process should get no new connections, if so.
 type Check = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
@@ -81,6 +83,7 @@ impl Health {
 /// Answers questions about health until the shutdown.
 pub async fn serve(listener: TcpListener, health: Health, tasks: Shutdown) {
     let routes = Router::new()
+        .route("/metrics", get(async || text()))
         .route("/livez", get(async || "alive\n"))
         .route("/startupz", get(startup))
         .route("/readyz", get(ready))
@@ -90,6 +93,18 @@ pub async fn serve(listener: TcpListener, health: Health, tasks: Shutdown) {
         .with_graceful_shutdown(async move { token.cancelled().await });
     if let Err(error) = serve.await {
         tracing::warn!(%error, "the admin port ended badly");
+    }
+}
+
+type Text = ([(HeaderName, &'static str); 1], String);
+
+fn text() -> Result<Text, StatusCode> {
+    match metrics::text() {
+        Ok(text) => Ok(([(header::CONTENT_TYPE, metrics::TEXT_TYPE)], text)),
+        Err(error) => {
+            tracing::warn!(%error, "the metrics cannot be written");
+            Err(StatusCode::INTERNAL_SERVER_ERROR)
+        }
     }
 }
 

@@ -1,12 +1,19 @@
-//! Sends what the process logs to stderr, as text or JSON.
+//! Sends what the process logs to stderr, as text or JSON, and its spans to a collector.
 //!
-//! Guarantees: never a byte to stdout; a filter that does not parse is an error at start, not
-//! silence later.
-//! Does not: export traces or metrics yet.
+//! Guarantees: never a byte to stdout; a filter or an exporter's setting that cannot be used is an
+//! error at start, not silence later; without an endpoint nothing is exported and nothing is tried.
+
+mod export;
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, layer::SubscriberExt};
@@ -16,7 +23,10 @@ use crate::args::{LogArgs, LogFormat};
 /// Libraries whose chatter below `warn` helps nobody unless asked for by name.
 const QUIET: &str = "hyper=warn,hyper_util=warn,reqwest=warn,rustls=warn,h2=warn,tower=warn,\
     engineioxide=warn,socketioxide=warn,socketioxide_core=warn,rust_socketio=warn,rust_engineio=warn,\
-    tungstenite=warn,tokio_tungstenite=warn,object_store=warn,notify=warn,ignore=warn,globset=warn";
+    tungstenite=warn,tokio_tungstenite=warn,object_store=warn,notify=warn,ignore=warn,globset=warn,\
+    opentelemetry=error,opentelemetry_sdk=error,opentelemetry_otlp=error,tonic=warn";
+/// How long the end waits for the last spans.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// Why logging did not start.
 #[derive(Debug, thiserror::Error)]
@@ -32,18 +42,70 @@ pub enum TelemetryError {
         #[source]
         source: ParseError,
     },
+    /// An `OTEL_*` variable cannot be used.
+    #[error("{name}={value:?} cannot be used: {reason}")]
+    Export {
+        /// Which.
+        name: &'static str,
+        /// What it says.
+        value: String,
+        /// Why not, and what would do.
+        reason: String,
+    },
     /// Logging was started before in this process.
     #[error("logging was started twice in this process")]
     Started(#[from] TryInitError),
 }
 
-/// Starts logging to stderr; `default_filter` counts when the user gave none.
+/// Who exports.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// What it is called unless `OTEL_SERVICE_NAME` says otherwise.
+    pub name: &'static str,
+    /// Its version.
+    pub version: &'static str,
+}
+
+/// What is exported; to be kept until the end.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
+}
+
+impl Telemetry {
+    /// Sends what waits, within [`LAST_WORDS`].
+    pub fn flush(self) {
+        if let Some(traces) = self.traces
+            && let Err(error) = traces.shutdown_with_timeout(LAST_WORDS)
+        {
+            tracing::debug!(%error, "the last spans were not exported");
+        }
+        if let Some(metrics) = self.metrics
+            && let Err(error) = metrics.shutdown_with_timeout(LAST_WORDS)
+        {
+            tracing::debug!(%error, "the last metrics were not exported");
+        }
+    }
+}
+
+/// Starts logging to stderr, and exporting if `OTEL_*` variables ask for it; `default_filter`
+/// counts when the user gave none. Needs a Tokio runtime.
 ///
 /// # Errors
 /// [`TelemetryError`]: tell the user and end.
-pub fn init(args: &LogArgs, default_filter: &str) -> Result<(), TelemetryError> {
+pub fn init(
+    args: &LogArgs,
+    default_filter: &str,
+    service: Service,
+) -> Result<Telemetry, TelemetryError> {
     let with_colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    init_with(args, default_filter, (std::io::stderr, with_colour))
+    init_with(
+        args,
+        default_filter,
+        service,
+        (std::io::stderr, with_colour),
+    )
 }
 
 /// As [`init`], to a writer of the caller's, for instance one that makes room for progress bars;
@@ -54,8 +116,9 @@ pub fn init(args: &LogArgs, default_filter: &str) -> Result<(), TelemetryError> 
 pub fn init_with<W>(
     args: &LogArgs,
     default_filter: &str,
+    service: Service,
     (writer, with_colour): (W, bool),
-) -> Result<(), TelemetryError>
+) -> Result<Telemetry, TelemetryError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -67,10 +130,29 @@ where
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
+    let traces = export::traces(service)?;
+    let spans = traces.as_ref().map(|traces| {
+        tracing_opentelemetry::layer()
+            .with_tracer(traces.tracer(service.name))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(Targets::new().with_target(crate::trace::TARGET, LevelFilter::TRACE))
+    });
     tracing_subscriber::registry()
         .with(lines.with_filter(filter))
+        .with(spans)
         .try_init()?;
-    Ok(())
+    if let Some(traces) = &traces {
+        opentelemetry::global::set_tracer_provider(traces.clone());
+    }
+    let metrics = export::metrics(service)?;
+    opentelemetry::global::set_meter_provider(metrics.clone());
+    Ok(Telemetry {
+        traces,
+        metrics: Some(metrics),
+    })
 }
 
 fn filter(text: &str) -> Result<EnvFilter, TelemetryError> {

@@ -1,6 +1,9 @@
 //! Joins the parts: configuration to stores, stores to trees and sockets, all of it to one
 //! listener; and its end.
 //!
+//! What other packages call is boxed here: an async function is compiled anew in each program that
+//! awaits it, with all below it.
+//!
 //! Guarantees: a data directory is used by one server at a time; the order of the end stands in
 //! [`Server::shutdown`], once.
 
@@ -20,7 +23,7 @@ use tracing::{info, warn};
 use crate::blobs::{BlobError, Blobs};
 use crate::bus::local::Line;
 use crate::bus::redis::Wires;
-use crate::bus::{Bus, Health};
+use crate::bus::{Bus, Health, Later};
 use crate::cluster::{self, ClusterError, ClusterId};
 use crate::config::{Access, BlobStore, Config, ConfigError, Drain};
 use crate::http::{self, Api, gate::Gate};
@@ -33,7 +36,7 @@ use crate::redis::{Redis, RedisConfig, RedisStartError};
 use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
-use crate::{drain, follow, fsck, gc};
+use crate::{drain, follow, fsck, gc, metrics};
 
 /// The journal, in the data directory.
 const JOURNAL: &str = "journal.redb";
@@ -254,7 +257,11 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError`] that says what to change.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(config: Config) -> Later<'static, Result<Self, StartError>> {
+        Box::pin(Self::begin(config))
+    }
+
+    async fn begin(config: Config) -> Result<Self, StartError> {
         let config = config.check()?;
         if config.access == Access::Anyone {
             warn!(listen = %config.listen, "no authentication: anybody who reaches it reads and writes all trees");
@@ -291,6 +298,8 @@ impl Server {
                 warn!(%error, "the listener ended badly");
             }
         }));
+        let (counted, heard) = (sockets.clone(), Arc::clone(&parts.bus));
+        metrics::observe(move || counted.count(), move || heard.health().echo_age);
         info!(%address, ?config, "server started");
         ready.started();
         Ok(Self {
@@ -331,7 +340,11 @@ impl Server {
     ///
     /// # Errors
     /// [`Unfinished`] names tasks that did not end in time.
-    pub async fn shutdown(self) -> Result<(), Unfinished> {
+    pub fn shutdown(self) -> Later<'static, Result<(), Unfinished>> {
+        Box::pin(self.end())
+    }
+
+    async fn end(self) -> Result<(), Unfinished> {
         // 1. not ready; sockets are told to come back, and closed, over the drain time
         drain::drain(&self.sockets, &self.gate, &self.ready, self.drain).await;
         // 2. nobody new: the listener stops taking connections, requests in flight go on
@@ -407,7 +420,11 @@ pub async fn run(
 ///
 /// # Errors
 /// [`StartError`]; `InUse` while the server runs, which collects by itself.
-pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected, StartError> {
+pub fn collect_once(config: &Config, is_dry: bool) -> Later<'_, Result<gc::Collected, StartError>> {
+    Box::pin(collect(config, is_dry))
+}
+
+async fn collect(config: &Config, is_dry: bool) -> Result<gc::Collected, StartError> {
     if config.redis.is_some() {
         return Err(ConfigError::SharedGc.into());
     }
@@ -422,7 +439,11 @@ pub async fn collect_once(config: &Config, is_dry: bool) -> Result<gc::Collected
 ///
 /// # Errors
 /// [`StartError`]; `InUse` while the server runs.
-pub async fn check_once(config: &Config, repairs: bool) -> Result<fsck::Report, StartError> {
+pub fn check_once(config: &Config, repairs: bool) -> Later<'_, Result<fsck::Report, StartError>> {
+    Box::pin(check(config, repairs))
+}
+
+async fn check(config: &Config, repairs: bool) -> Result<fsck::Report, StartError> {
     let tasks = Shutdown::new();
     let parts = existing_parts(config, &tasks).await?;
     let checked = fsck::check(&parts.store, &config.retention, repairs).await;
@@ -436,7 +457,11 @@ pub async fn check_once(config: &Config, repairs: bool) -> Result<fsck::Report, 
 ///
 /// # Errors
 /// [`StartError`] that says why not.
-pub async fn adopt_once(config: &Config) -> Result<ClusterId, StartError> {
+pub fn adopt_once(config: &Config) -> Later<'_, Result<ClusterId, StartError>> {
+    Box::pin(adopt(config))
+}
+
+async fn adopt(config: &Config) -> Result<ClusterId, StartError> {
     let tasks = Shutdown::new();
     let parts = connect(config, &tasks).await?;
     let adopted = cluster::adopt(parts.store.journal(), parts.store.blobs()).await;

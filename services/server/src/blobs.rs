@@ -13,20 +13,24 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path as FilePath;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use fsync_core::label::TenantName;
 use fsync_core::pack::{Object, PackWriter};
 use fsync_core::service::record::{PackEntry, PackId, PackPlace};
 use fsync_runtime::fault::{self, Point};
+use fsync_runtime::span;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use tracing::Instrument;
 
 use crate::clock;
 use crate::cluster::ClusterId;
+use crate::metrics::{BlobOp, metrics};
 
 mod answer;
 mod error;
@@ -137,10 +141,21 @@ impl Blobs {
         pieces.push(Bytes::from(footer::write(entries)));
         let payload = PutPayload::from_iter(pieces.iter().cloned());
         fault::before(Point::BlobPut);
-        let stored = match self.is_remote() && parts::is_large(&payload) {
-            true => parts::put(&*self.store, &path, &payload).await,
-            false => self.store.put(&path, payload).await.map(drop),
+        let span = span!(
+            "blobs.put",
+            otel.kind = "client",
+            fsync.objects = entries.len(),
+            fsync.bytes = payload.content_length(),
+        );
+        let stored = async {
+            match self.is_remote() && parts::is_large(&payload) {
+                true => parts::put(&*self.store, &path, &payload).await,
+                false => self.store.put(&path, payload).await.map(drop),
+            }
         };
+        let (start, bytes) = (Instant::now(), pieces.iter().map(Bytes::len).sum::<usize>());
+        let stored = stored.instrument(span).await;
+        metrics().blob(BlobOp::Put, bytes as u64, start.elapsed());
         fault::after(Point::BlobPut);
         stored.map_err(|source| self.failed(&path, source))?;
         if let Some(hot) = &self.hot {
@@ -192,10 +207,13 @@ impl Blobs {
             indexes.sort_by_key(|index| places[*index].offset);
             let runs: Vec<PackPlace> = indexes.iter().map(|index| places[*index]).collect();
             let path = path_of(tenant, pack);
+            let start = Instant::now();
             let bytes = match &self.hot {
                 Some(hot) => hot.read(pack, &path, &runs).await?,
                 None => self.read_pack(&path, &runs).await?,
             };
+            let read = bytes.iter().flatten().map(Bytes::len).sum::<usize>();
+            metrics().blob(BlobOp::Get, read as u64, start.elapsed());
             Ok::<_, BlobError>((indexes, bytes))
         });
         let mut found = vec![Err(Gone::Pack); places.len()];

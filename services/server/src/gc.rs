@@ -32,6 +32,7 @@ use tracing::{error, info, warn};
 use crate::clock;
 use crate::config::Retention;
 use crate::journal::Sweep;
+use crate::metrics::metrics;
 use crate::store::Store;
 
 /// Footers read at the same time while a lost index is made anew: of a store behind a network each
@@ -124,8 +125,12 @@ pub async fn run(store: Store, retention: Retention, tasks: Shutdown) {
             () = tokio::time::sleep(retention.interval) => {}
             () = tasks.triggered() => return,
         }
-        if let Err(error) = collect(&store, &retention, false).await {
-            warn!(%error, "garbage collection stopped early");
+        match collect(&store, &retention, false).await {
+            Ok(done) => metrics().collected("ok", done.objects, done.deleted_packs),
+            Err(error) => {
+                metrics().collected("failed", 0, 0);
+                warn!(%error, "garbage collection stopped early");
+            }
         }
     }
 }

@@ -8,7 +8,7 @@
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use fsync_core::label::TreeKey;
@@ -33,6 +33,7 @@ mod known;
 mod log;
 mod objects;
 mod pack;
+mod trace;
 mod uploads;
 mod watch;
 
@@ -69,6 +70,7 @@ pub fn routes(api: Api) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(limits::PACK_BODY_BYTES))
         .layer(from_fn_with_state(Audit::default(), audit::look))
+        .layer(from_fn(trace::enter))
         .with_state(api)
 }
 

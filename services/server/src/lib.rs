@@ -31,6 +31,7 @@ pub mod fsck;
 pub mod gc;
 pub mod http;
 pub mod journal;
+pub mod metrics;
 pub mod packer;
 pub mod redis;
 pub mod socket;

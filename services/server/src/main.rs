@@ -5,10 +5,18 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
-use fsync_runtime::{Shutdown, crypto, telemetry};
+use fsync_runtime::telemetry::{self, Service};
+use fsync_runtime::{Shutdown, crypto};
 use fsync_server::app;
 use fsync_server::cli::{Cli, Verb};
 use fsync_server::fsck::Report;
+use tokio::runtime::Runtime;
+
+/// How its spans are told from others'.
+const SERVICE: Service = Service {
+    name: "fsync-server",
+    version: env!("CARGO_PKG_VERSION"),
+};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -32,9 +40,18 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
-    telemetry::init(&cli.log, "info")?;
-    let config = cli.server.to_config()?;
     let runtime = tokio::runtime::Runtime::new()?;
+    let telemetry = {
+        let _inside = runtime.enter();
+        telemetry::init(&cli.log, "info", SERVICE)?
+    };
+    let ended = run(cli, &runtime);
+    telemetry.flush();
+    ended
+}
+
+fn run(cli: &Cli, runtime: &Runtime) -> Result<(), Box<dyn std::error::Error>> {
+    let config = cli.server.to_config()?;
     match cli.verb {
         Some(Verb::Gc { dry_run }) => {
             let collected = runtime.block_on(app::collect_once(&config, dry_run))?;

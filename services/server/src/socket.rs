@@ -22,11 +22,12 @@ use fsync_core::limits;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::Questions;
 use fsync_core::service::subscribe::{Effect, Frame, Hub, Input, SocketNo};
+use fsync_core::trace::TraceContext;
 use fsync_core::wire::{
-    Bye, Cursor, Epoch, ErrorBody, ErrorCode, ErrorEvent, Handshake, Head, Heads, NAMESPACE,
-    PROTOCOL_VERSION, Presence, RefEvent, Subscribe, TreeHead, event,
+    Bye, ByeCode, Cursor, Epoch, ErrorBody, ErrorCode, ErrorEvent, Handshake, Head, Heads,
+    NAMESPACE, PROTOCOL_VERSION, Presence, RefEvent, Subscribe, TreeHead, event,
 };
-use fsync_runtime::Shutdown;
+use fsync_runtime::{Shutdown, span, trace};
 use serde::Serialize;
 use serde_json::Value;
 use socketioxide::SocketIo;
@@ -39,6 +40,7 @@ use tracing::{debug, info, warn};
 
 use crate::bus::Bus;
 use crate::clock;
+use crate::metrics::metrics;
 use crate::store::Store;
 
 /// Time between two pings.
@@ -130,8 +132,22 @@ impl Sockets {
     }
 
     /// Tells the listeners of a tree of its new, durable head.
-    pub fn moved(&self, event: RefEvent) {
-        self.input(Input::Moved(event));
+    pub fn moved(&self, mut event: RefEvent) {
+        if !self.lock().hub.is_news(&event) {
+            return self.input(Input::Moved(event));
+        }
+        let span = span!(
+            "server.multicast",
+            otel.kind = "consumer",
+            fsync.seq = event.head.seq.0,
+            fsync.revision = %event.head.revision,
+        );
+        trace::follow(&span, event.trace.as_ref().map(TraceContext::as_str));
+        if event.trace.is_some() {
+            event.trace = trace::context_of(&span).and_then(|context| context.parse().ok());
+        }
+        metrics().multicast();
+        span.in_scope(|| self.input(Input::Moved(event)));
     }
 
     /// Compares what agents were told with the journal: finds heads that no wake-up brought.
@@ -283,6 +299,7 @@ impl Sockets {
                 }
             }
         }
+        metrics().coalesced(state.hub.take_coalesced());
         if state.hub.next_wake() < before || before.is_none() {
             self.0.changed.notify_one();
         }
@@ -325,6 +342,7 @@ impl Sockets {
                 None
             }
             Effect::LoadRef(tree) => {
+                metrics().repaired(1);
                 drop(self.0.tasks.spawn("ref", self.clone().tell(tree, None)));
                 None
             }
@@ -430,6 +448,9 @@ fn offer(socket: &SocketRef, frame: &Frame) -> bool {
         }
         Frame::Error(error) => emit(socket, event::ERROR, error),
         Frame::Bye(bye) => {
+            if bye.code == ByeCode::Slow {
+                metrics().slow();
+            }
             info!(code = ?bye.code, "saying goodbye to a socket");
             emit(socket, event::BYE, bye)
         }

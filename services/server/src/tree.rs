@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use fsync_core::id::RevisionId;
 use fsync_core::label::{TenantName, TreeKey};
@@ -19,14 +20,16 @@ use fsync_core::service::admit::Pushed;
 use fsync_core::service::commit::{Advert, Commits, Effect, Input, Push};
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::{CommitWrite, Payload, Ticket, UploadId};
+use fsync_core::trace::TraceContext;
 use fsync_core::wire::{CommitAnswer, RefEvent};
-use fsync_runtime::Shutdown;
 use fsync_runtime::fault::{self, Point};
+use fsync_runtime::{Shutdown, span, trace};
 use tokio::sync::{Notify, oneshot};
-use tracing::{debug, warn};
+use tracing::{Instrument, Span, debug, warn};
 
 use crate::bus::Bus;
 use crate::clock;
+use crate::metrics::metrics;
 use crate::socket::Sockets;
 use crate::store::Store;
 
@@ -77,6 +80,8 @@ struct Work {
     commits: Commits,
     effects: VecDeque<Effect>,
     waiting: HashMap<Ticket, Waiting>,
+    /// Where the trace of the newest head goes on.
+    trace: Option<TraceContext>,
     is_driven: bool,
 }
 
@@ -84,6 +89,9 @@ struct Work {
 struct Waiting {
     reply: oneshot::Sender<Result<CommitAnswer, ServiceError>>,
     payload: Arc<Payload>,
+    id: RevisionId,
+    /// The request that waits.
+    span: Span,
 }
 
 impl Trees {
@@ -117,7 +125,13 @@ impl Trees {
             entropy: clock::random_u64(),
         };
         let payload = Arc::new(commit.payload);
-        self.start(&key, push, Waiting { reply, payload });
+        let waiting = Waiting {
+            reply,
+            payload,
+            id: commit.id,
+            span: Span::current(),
+        };
+        self.start(&key, push, waiting);
         let gone = |_closed| ServiceError::Internal("the commit's task ended".to_owned());
         answer.await.map_err(gone)?
     }
@@ -194,7 +208,8 @@ async fn drive(inner: Arc<Inner>, tree: Arc<Tree>) {
                 continue;
             }
             Effect::Publish(advert) => {
-                fault::around(Point::Multicast, || inner.publish(&tree.key, advert));
+                let trace = lock(&tree.work).trace.clone();
+                fault::around(Point::Multicast, || inner.publish(&tree.key, advert, trace));
                 continue;
             }
         };
@@ -221,8 +236,16 @@ impl Inner {
         if before + bytes >= limits::PACK_BYTES as u64 {
             self.gathered.notify_one();
         }
-        let journal = self.store.journal();
-        match journal.commit(tree.key.clone(), write, payloads).await {
+        let pushes = write.tickets.len();
+        let (cas, publish) = tree.spans(&mut write);
+        let commit = self
+            .store
+            .journal()
+            .commit(tree.key.clone(), write, payloads);
+        let start = Instant::now();
+        let committed = commit.instrument(publish).instrument(cas).await;
+        metrics().cas(pushes, start.elapsed());
+        match committed {
             Ok(committed) => Input::Committed(committed),
             Err(error) => failed(&tree.key, error.into()),
         }
@@ -245,14 +268,14 @@ impl Inner {
         Ok(Payload::Packed(pack, entries))
     }
 
-    fn publish(&self, tree: &TreeKey, advert: Advert) {
+    fn publish(&self, tree: &TreeKey, advert: Advert, trace: Option<TraceContext>) {
         debug!(%tree, seq = advert.head.seq.0, revision = %advert.head.revision, "head moved");
         let event = RefEvent {
             tree: tree.clone(),
             head: advert.head,
             root: advert.root,
             author: advert.author,
-            trace: None,
+            trace,
         };
         self.bus.tell(&event);
         self.sockets.moved(event);
@@ -260,6 +283,38 @@ impl Inner {
 }
 
 impl Tree {
+    /// Makes the spans of a commit, in the trace of its first push and linked to those of the
+    /// others, and tells the write where its traces go on.
+    fn spans(&self, write: &mut CommitWrite) -> (Span, Span) {
+        let mut work = lock(&self.work);
+        let waiting = |ticket| work.waiting.get(ticket);
+        let pushes: Vec<&Waiting> = write.tickets.iter().filter_map(waiting).collect();
+        let first = pushes
+            .first()
+            .map_or_else(Span::none, |push| push.span.clone());
+        let cas = span!(
+            parent: &first,
+            "journal.cas",
+            otel.kind = "client",
+            fsync.seq = write.head.seq.0,
+            fsync.pushes = pushes.len(),
+        );
+        for push in &pushes {
+            let context = context_of(&push.span);
+            let made = write.revisions.iter_mut().find(|new| new.id == push.id);
+            if let (Some(context), Some(made)) = (&context, made) {
+                made.trace = Some(context.trace_id());
+            }
+            if let Some(context) = context.filter(|_| push.id != pushes[0].id) {
+                trace::link(&cas, context.as_str());
+            }
+        }
+        let publish = span!(parent: &cas, "bus.publish", otel.kind = "producer");
+        write.trace = context_of(&publish);
+        work.trace = write.trace.clone();
+        (cas, publish)
+    }
+
     fn payloads(&self, tickets: &[Ticket]) -> Vec<Arc<Payload>> {
         let work = lock(&self.work);
         let waiting = tickets.iter().filter_map(|ticket| work.waiting.get(ticket));
@@ -275,6 +330,10 @@ impl Tree {
             drop(waiting.reply.send(result));
         }
     }
+}
+
+fn context_of(span: &Span) -> Option<TraceContext> {
+    trace::context_of(span)?.parse().ok()
 }
 
 fn inline_bytes(payload: &Payload) -> u64 {

@@ -71,11 +71,13 @@ fn text(items: &[LogItem]) -> String {
 }
 
 fn line(item: &LogItem) -> String {
+    let trace = item.trace.map(|trace| format!("  trace {trace}"));
+    let trace = trace.unwrap_or_default();
     format!(
         "{:>6}  {}  {}  {}",
         item.seq.0,
         item.revision.short(),
         format_time(item.time),
         item.author
-    )
+    ) + &trace
 }

@@ -78,13 +78,15 @@ impl Folder {
                 scan::Scope::Paths(paths.into_iter().map(look).collect())
             }
         };
-        let outcome = scan::scan(
-            &*parts.files,
-            &parts.state,
-            &scope,
-            self.root_check,
-            &mut |_| {},
-        );
+        let outcome = self.traces.hashing(|| {
+            scan::scan(
+                &*parts.files,
+                &parts.state,
+                &scope,
+                self.root_check,
+                &mut |_| {},
+            )
+        });
         let outcome = match outcome {
             Err(ScanError::Root(problem)) => {
                 self.root_problem = Some(problem);

@@ -200,6 +200,8 @@ pub struct PushRequest {
     pub objects: Vec<Object>,
     /// More objects, to be sent before it through an upload session.
     pub bulk: Vec<SourceItem>,
+    /// Where the trace of the change goes on.
+    pub trace: Option<String>,
 }
 
 /// Where an object of a bulk upload is read.

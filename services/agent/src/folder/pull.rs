@@ -355,7 +355,8 @@ impl Folder {
                 chunks.0.entry(id).or_insert_with(|| bytes.clone());
             }
         }
-        let outcome = applier.apply(&batch.steps, &chunks)?;
+        let span = self.traces.applying(batch.steps.len());
+        let outcome = span.in_scope(|| applier.apply(&batch.steps, &chunks))?;
         applying.rescan.extend(outcome.rescan);
         let mut again = Vec::new();
         for (step, result) in batch.steps.into_iter().zip(outcome.results) {

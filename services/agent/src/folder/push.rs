@@ -255,6 +255,7 @@ impl Folder {
             revision: pending.revision.clone(),
             objects: Vec::new(),
             bulk: Vec::new(),
+            trace: None,
         };
         // Nodes are counted at their largest, so that one pack always holds what is sent inline.
         if total <= INLINE_BYTES as u64
@@ -272,6 +273,7 @@ impl Folder {
         } else {
             request.bulk = items;
         }
+        request.trace = self.traces.sent();
         out.push(FolderEffect::Push(Box::new(request)));
         Ok(None)
     }

@@ -109,6 +109,15 @@ impl Driver {
             match self.next(&mut queue, give_up) {
                 Woken::Event(Event::Input(input)) => self.feed(input)?,
                 Woken::Event(Event::Command(command)) => self.command(command)?,
+                Woken::Event(Event::Ref(news)) => {
+                    let trace = news.trace.map(|context| context.as_str().to_owned());
+                    self.folder.traces().heard(trace);
+                    self.feed(FolderInput::Head {
+                        head: Some(news.head),
+                        base_known: None,
+                        is_answer: false,
+                    })?;
+                }
                 Woken::Event(Event::Want(objects)) => self.wants.answer(&self.net, objects),
                 Woken::Event(Event::Presence(news)) => self.hear(news),
                 Woken::Event(Event::Denied(reason)) => return Err(RunError::Denied(reason)),
@@ -231,7 +240,10 @@ impl Driver {
                     tracing::debug!("the socket is busy; subscribing again later");
                 }
             }
-            FolderEffect::Fetch(request) => self.net.fetch(request),
+            FolderEffect::Fetch(request) => {
+                let trace = self.folder.traces().theirs();
+                self.net.fetch(request, trace.as_deref());
+            }
             FolderEffect::Push(request) => self.net.push(*request),
             FolderEffect::GetChunks { batch, wanted } => self.net.get_chunks(batch, wanted),
             FolderEffect::GoOn => self.own = Some(FolderInput::GoOn),

@@ -14,7 +14,9 @@ use fsync_core::pack::{Object, PackWriter};
 use fsync_core::wire::CommitAnswer;
 use fsync_runtime::Shutdown;
 use fsync_runtime::fault::{self, Point};
+use fsync_runtime::{span, trace};
 use tokio::sync::mpsc::Sender;
+use tracing::{Instrument, Span};
 
 use super::Event;
 use crate::client::http::Http;
@@ -42,10 +44,15 @@ pub(super) struct Net {
 
 impl Net {
     /// Starts a fetch.
-    pub(super) fn fetch(&self, request: FetchRequest) {
+    pub(super) fn fetch(&self, request: FetchRequest, trace: Option<&str>) {
         let net = self.clone();
+        let span = match trace {
+            Some(_) => span!("agent.pull", otel.kind = "client"),
+            None => Span::none(),
+        };
+        trace::follow(&span, trace);
         self.spawn("fetch", async move {
-            let answer = net.do_fetch(request).await;
+            let answer = net.do_fetch(request).instrument(span).await;
             FolderInput::Fetched(answer.map_err(|error| failure_of(&error)))
         });
     }
@@ -53,8 +60,15 @@ impl Net {
     /// Starts a push.
     pub(super) fn push(&self, request: PushRequest) {
         let net = self.clone();
+        let span = span!(
+            "agent.push",
+            otel.kind = "client",
+            fsync.revision = %request.id,
+            fsync.objects = request.objects.len() + request.bulk.len(),
+        );
+        trace::follow(&span, request.trace.as_deref());
         self.spawn("push", async move {
-            FolderInput::Pushed(net.do_push(request).await)
+            FolderInput::Pushed(net.do_push(request).instrument(span).await)
         });
     }
 

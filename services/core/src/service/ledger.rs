@@ -164,7 +164,7 @@ impl Ledger {
             return Ok(Committed::Conflict);
         }
         let decode = |new: &crate::service::record::NewRevision| {
-            Stored::decode(new.seq, new.id, &new.bytes, write.now)
+            Stored::decode(new.seq, new.id, &new.bytes, (write.now, new.trace))
         };
         let revisions: Vec<Stored> = write
             .revisions

@@ -6,6 +6,7 @@ use crate::nodes::NewNodes;
 use crate::pack::Object;
 use crate::revision::Revision;
 use crate::service::Now;
+use crate::trace::{TraceContext, TraceId};
 use crate::wire::{Head, Seq};
 
 /// An upload session.
@@ -27,6 +28,8 @@ pub struct Stored {
     pub revision: Revision,
     /// When it was committed, by the service's clock.
     pub committed: Now,
+    /// The trace that it was committed in.
+    pub trace: Option<TraceId>,
 }
 
 /// A tree's head with what it stands for.
@@ -58,6 +61,8 @@ pub struct NewRevision {
     pub id: RevisionId,
     /// Its encoding.
     pub bytes: Vec<u8>,
+    /// The trace of its push; the driver knows it.
+    pub trace: Option<TraceId>,
 }
 
 /// One compare-and-set of a head, with all that must be durable before it.
@@ -79,6 +84,8 @@ pub struct CommitWrite {
     pub complete: Vec<ObjectId>,
     /// The service's clock.
     pub now: Now,
+    /// Where in its trace the new head is told of; the driver knows it.
+    pub trace: Option<TraceContext>,
 }
 
 /// Where a stored object's bytes are.
@@ -151,13 +158,14 @@ impl Stored {
         seq: Seq,
         id: RevisionId,
         bytes: &[u8],
-        committed: Now,
+        (committed, trace): (Now, Option<TraceId>),
     ) -> Result<Self, DecodeError> {
         Ok(Self {
             seq,
             id,
             revision: Revision::decode(bytes)?,
             committed,
+            trace,
         })
     }
 }

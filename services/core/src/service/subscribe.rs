@@ -135,6 +135,8 @@ pub struct Hub {
     /// When the listeners of a tree may be asked for lost objects again.
     want_at: BTreeMap<TreeKey, Now>,
     stuck: BTreeSet<SocketNo>,
+    /// Refs that a newer one replaced before they were taken.
+    coalesced: u64,
     retry_at: Option<Now>,
 }
 
@@ -172,6 +174,11 @@ impl Hub {
         let beacon = self.sockets.values().map(|s| s.beacon_at).min();
         let others = self.retry_at.into_iter().chain(self.presences.next_wake());
         beacon.into_iter().chain(others).min()
+    }
+
+    /// Returns how many refs a newer one replaced since the last time.
+    pub fn take_coalesced(&mut self) -> u64 {
+        std::mem::take(&mut self.coalesced)
     }
 
     /// Returns how many sockets there are.

@@ -15,6 +15,8 @@ use axum::response::Response;
 use fsync_core::wire::{ErrorBody, ErrorCode};
 use tracing::warn;
 
+use crate::metrics::metrics;
+
 /// Breaches that are told one by one.
 const ALL_TOLD: u64 = 64;
 
@@ -43,6 +45,7 @@ pub(super) async fn look(State(audit): State<Audit>, request: Request, next: Nex
     let client = request.headers().get(header::USER_AGENT).cloned();
     let mut response = next.run(request).await;
     if let Some(Breach(reason)) = response.extensions().get::<Breach>().cloned() {
+        metrics().breach();
         let count = audit.0.fetch_add(1, Ordering::Relaxed) + 1;
         if count <= ALL_TOLD || count.is_power_of_two() {
             warn!(%method, path = uri.path(), ?client, reason, count, "refused what breaks a rule");

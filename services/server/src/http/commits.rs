@@ -6,10 +6,11 @@ use axum::http::HeaderMap;
 use fsync_core::revision::Revision;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::UploadId;
-use fsync_core::wire::{CommitAnswer, UPLOAD_HEADER};
+use fsync_core::wire::{CommitAnswer, CommitOutcome, UPLOAD_HEADER};
 
 use super::{Api, OfTree, pack, uploads};
 use crate::http::error::ApiError;
+use crate::metrics::metrics;
 use crate::tree::Commit;
 
 pub(super) async fn post(
@@ -42,7 +43,14 @@ pub(super) async fn post(
         payload,
         upload,
     };
-    Ok(Json(api.trees.commit(tree, commit).await?))
+    let answer = api.trees.commit(tree, commit).await;
+    metrics().commit(match answer.as_ref().map(|answer| answer.outcome) {
+        Ok(CommitOutcome::Head) => "head",
+        Ok(CommitOutcome::Merged) => "merged",
+        Ok(CommitOutcome::Done) => "done",
+        Err(_) => "refused",
+    });
+    Ok(Json(answer?))
 }
 
 fn upload_of(headers: &HeaderMap) -> Result<Option<UploadId>, ApiError> {

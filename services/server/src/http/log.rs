@@ -45,5 +45,6 @@ fn item(stored: Stored) -> LogItem {
         parents: stored.revision.parents,
         author: stored.revision.author,
         time: stored.revision.time,
+        trace: stored.trace,
     }
 }

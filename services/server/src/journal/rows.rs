@@ -3,14 +3,15 @@
 //!
 //! ```text
 //! object     kind u8 | bytes u32 LE | born ms u64 LE [| pack u128 LE | offset u32 LE]
-//! revision   ref | committed ms u64 BE | encoded revision
+//! revision   ref | committed ms u64 BE | trace u128 BE, 0 for none | encoded revision
 //! ```
 //! Place: used by [`super::redb`] and [`super::redis`]; the latter's scripts know where `born` and
 //! the pack stand.
 
 use fsync_core::id::{ID_BYTES, ObjectKind, RevisionId};
 use fsync_core::service::Now;
-use fsync_core::service::record::{PackId, PackPlace, Stored};
+use fsync_core::service::record::{NewRevision, PackId, PackPlace, Stored};
+use fsync_core::trace::TraceId;
 use fsync_core::wire::Seq;
 
 use super::JournalError;
@@ -71,14 +72,16 @@ impl ObjectRow {
     }
 }
 
-const REVISION_ROW_HEAD_BYTES: usize = ID_BYTES + 8;
+const REVISION_ROW_HEAD_BYTES: usize = ID_BYTES + 8 + 16;
 
 /// Encodes a row of `revisions`.
-pub(in crate::journal) fn revision_row(id: &RevisionId, committed: Now, bytes: &[u8]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(REVISION_ROW_HEAD_BYTES + bytes.len());
-    row.extend_from_slice(id.as_bytes());
+pub(in crate::journal) fn revision_row(new: &NewRevision, committed: Now) -> Vec<u8> {
+    let trace = new.trace.unwrap_or(TraceId(0));
+    let mut row = Vec::with_capacity(REVISION_ROW_HEAD_BYTES + new.bytes.len());
+    row.extend_from_slice(new.id.as_bytes());
     row.extend_from_slice(&committed.0.to_be_bytes());
-    row.extend_from_slice(bytes);
+    row.extend_from_slice(&trace.0.to_be_bytes());
+    row.extend_from_slice(&new.bytes);
     row
 }
 
@@ -88,8 +91,10 @@ pub(in crate::journal) fn read_revision(seq: Seq, row: &[u8]) -> Result<Stored, 
         |reason: String| JournalError::damaged(&format!("revision {} is damaged: {reason}", seq.0));
     let short = || damaged("it is too short".to_owned());
     let (id, rest) = row.split_first_chunk::<ID_BYTES>().ok_or_else(short)?;
-    let (committed, bytes) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+    let (committed, rest) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+    let (trace, bytes) = rest.split_first_chunk::<16>().ok_or_else(short)?;
     let committed = Now(u64::from_be_bytes(*committed));
-    Stored::decode(seq, RevisionId::from_bytes(*id), bytes, committed)
+    let trace = Some(TraceId(u128::from_be_bytes(*trace))).filter(|trace| trace.0 != 0);
+    Stored::decode(seq, RevisionId::from_bytes(*id), bytes, (committed, trace))
         .map_err(|e| damaged(e.to_string()))
 }

@@ -152,11 +152,13 @@ pub(crate) async fn commit(
             seq: Seq(seq),
             id,
             bytes: revision.to_bytes(),
+            trace: None,
         }],
         tickets: Vec::new(),
         made: NewNodes::default(),
         complete: objects.iter().map(|o| o.id).collect(),
         now: Now(seq * 100),
+        trace: None,
     };
     let payload = Arc::new(Payload::Inline(objects));
     let done = journal
@@ -427,11 +429,13 @@ async fn a_sweep_makes_admissions_before_it_doubtful(journal: &dyn Journal) {
             seq: Seq(2),
             id,
             bytes: revision.to_bytes(),
+            trace: None,
         }],
         tickets: Vec::new(),
         made: NewNodes::default(),
         complete: Vec::new(),
         now: Now(200),
+        trace: None,
     };
     let done = journal
         .commit(key, Box::new(write), Vec::new())

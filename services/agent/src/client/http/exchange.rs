@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fsync_core::limits;
-use fsync_core::wire::{ErrorBody, PACK_TYPE};
+use fsync_core::wire::{ErrorBody, PACK_TYPE, TRACE_HEADER};
+use fsync_runtime::trace;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,7 +20,10 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 impl Http {
     pub(super) fn request(&self, method: Method, url: String) -> RequestBuilder {
-        let request = self.line.client().request(method, url);
+        let mut request = self.line.client().request(method, url);
+        if let Some(context) = trace::current() {
+            request = request.header(TRACE_HEADER, context);
+        }
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,

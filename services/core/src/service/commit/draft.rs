@@ -99,7 +99,12 @@ impl<'a> Draft<'a> {
         let (Some(head), false) = (self.head, self.added.is_empty()) else {
             return (None, self.placed, self.refused);
         };
-        let revision = |(seq, id, _, bytes)| NewRevision { seq, id, bytes };
+        let revision = |(seq, id, _, bytes)| NewRevision {
+            seq,
+            id,
+            bytes,
+            trace: None,
+        };
         let write = CommitWrite {
             expected: self
                 .facts
@@ -114,6 +119,7 @@ impl<'a> Draft<'a> {
             made: self.made,
             complete: self.earlier.into_keys().collect(),
             now,
+            trace: None,
         };
         (Some((write, head)), self.placed, self.refused)
     }

@@ -64,19 +64,25 @@ impl Hub {
         }
     }
 
+    /// Returns whether somebody here would be told of a head.
+    pub fn is_news(&self, event: &RefEvent) -> bool {
+        let head = event.head;
+        let told = self.told.get(&event.tree);
+        let is_told = told.is_some_and(|told| told.epoch == head.epoch && told.seq >= head.seq);
+        self.listeners.contains_key(&event.tree) && !is_told
+    }
+
     pub(super) fn moved(&mut self, event: &RefEvent, effects: &mut Vec<Effect>) {
         self.learn(&event.tree, event.head);
-        let Some(listeners) = self.listeners.get(&event.tree).cloned() else {
+        let is_news = self.is_news(event);
+        let Some(listeners) = self.listeners.get(&event.tree).filter(|_| is_news).cloned() else {
             return;
         };
-        let told = self.told.get(&event.tree);
-        if told.is_some_and(|told| told.epoch == event.head.epoch && told.seq >= event.head.seq) {
-            return;
-        }
         self.told.insert(event.tree.clone(), event.head);
         for socket in listeners {
             if let Some(state) = self.sockets.get_mut(&socket) {
-                state.refs.insert(event.tree.clone(), event.clone());
+                let replaced = state.refs.insert(event.tree.clone(), event.clone());
+                self.coalesced += u64::from(replaced.is_some());
             }
             self.flush(socket, effects);
         }

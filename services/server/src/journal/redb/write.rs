@@ -43,7 +43,7 @@ impl Tables<'_> {
             self.store_inline(tenant, (kind, id, bytes), write.now)?;
         }
         for new in &write.revisions {
-            let row = revision_row(&new.id, write.now, &new.bytes);
+            let row = revision_row(new, write.now);
             let at = (tree, new.seq.0);
             self.revisions
                 .insert(at, row.as_slice())

@@ -9,6 +9,7 @@ use fsync_core::revision::Revision;
 use fsync_core::service::commit::Committed;
 use fsync_core::service::facts::Questions;
 use fsync_core::service::record::{CommitWrite, Payload, Stored};
+use fsync_core::trace::TraceContext;
 use fsync_core::wire::{Epoch, Head, RefEvent, Seq};
 use futures_util::future::try_join_all;
 
@@ -123,7 +124,7 @@ impl Shared {
             return Ok(false);
         };
         let renewed = Head { epoch, ..head };
-        let text = wake_up(tree, renewed, head.seq, &state.revision)?;
+        let text = wake_up(tree, renewed, head.seq, (&state.revision, None))?;
         let keys = self.redis.keys();
         let touched = vec![keys.head(tree), keys.wake(Partition::of(tree))];
         let args = vec![
@@ -213,13 +214,13 @@ fn args(tree: &TreeKey, write: &CommitWrite, after: Seq) -> Result<Vec<Bytes>, J
         decimal(head.seq.0),
         Bytes::copy_from_slice(head.revision.as_bytes()),
         decimal(write.now.0),
-        wake_up(tree, *head, after, &revision)?,
+        wake_up(tree, *head, after, (&revision, write.trace.clone()))?,
         Bytes::from(complete),
     ];
     for new in &write.revisions {
         args.push(decimal(new.seq.0));
         args.push(Bytes::copy_from_slice(new.id.as_bytes()));
-        args.push(Bytes::from(revision_row(&new.id, write.now, &new.bytes)));
+        args.push(Bytes::from(revision_row(new, write.now)));
     }
     Ok(args)
 }
@@ -228,14 +229,14 @@ fn wake_up(
     tree: &TreeKey,
     head: Head,
     after: Seq,
-    revision: &Revision,
+    (revision, trace): (&Revision, Option<TraceContext>),
 ) -> Result<Bytes, JournalError> {
     let event = RefEvent {
         tree: tree.clone(),
         head,
         root: revision.root,
         author: revision.author.clone(),
-        trace: None,
+        trace,
     };
     let message = Message::WakeUp(Box::new(WakeUp { after, event }));
     let text = message.encode();
