@@ -168,16 +168,23 @@ class Started(unittest.TestCase):
         found = objects(v.merged(v.SHARED_VOLUME, {"server": {"drainSeconds": 1}}), chart=CHART)
         with tempfile.TemporaryDirectory() as scratch:
             scratch = pathlib.Path(scratch)
-            with valkey(found, scratch) as port:
+            with valkey(found, scratch) as port, (scratch / "log").open("w+") as log:
                 there = {"fsync-redis:6379": f"127.0.0.1:{port}"}
-                servers = [Server(found, scratch / "shared", there, subprocess.DEVNULL) for _ in range(2)]
+                servers = []
                 try:
+                    for _ in range(2):
+                        servers.append(Server(found, scratch / "shared", there, log))
                     sent = self.play_test_pod(found, scratch / "test", [one.url for one in servers])
                     self.assertEqual(set(sent.values()), {0, 1})
                     self.assertEqual([one.end() for one in servers], [0, 0])
                 finally:
                     for one in servers:
                         one.kill()
+                log.seek(0)
+                said = log.read()
+                self.assertIn("draining", said)
+                # It may look at how Redis is set up, and is content with it.
+                self.assertNotIn("Redis may forget", said)
 
     def test_the_bundled_redis_refuses_who_has_no_password_and_other_keys(self):
         found = objects(v.BUNDLED)

@@ -59,8 +59,13 @@ def text(values=None, chart=None, version="4", name="fsync", kube=HIGHEST):
 
 
 def objects(values=None, **how):
-    """Returns the manifests as values."""
-    return [o for o in yaml.safe_load_all(text(values, **how)) if o]
+    """Returns the manifests as values; whoever changes them does so for all."""
+    return _parsed(text(values, **how))
+
+
+@functools.cache
+def _parsed(manifests):
+    return [o for o in yaml.load_all(manifests, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) if o]
 
 
 def find(found, kind, name="fsync"):

@@ -64,6 +64,7 @@ ROWS = [
     ("bundled: the password is a secret", v.BUNDLED, D, DEPLOY, env("FSYNC_REDIS_PASSWORD") + "/valueFrom/secretKeyRef", {"name": "fsync-redis", "key": "password"}),
     ("bundled: what is acknowledged is kept", v.BUNDLED, "StatefulSet", "fsync-redis", f"{POD}/containers/0/args", contains("--appendfsync", "always", "noeviction")),
     ("bundled: only the server reaches it", v.BUNDLED, "NetworkPolicy", "fsync-redis", "spec/ingress/0/from/0/podSelector/matchLabels/app.kubernetes.io~1component", "server"),
+    ("bundled: the server may reach it", v.BUNDLED, "NetworkPolicy", "fsync", "spec/egress/1/to/0/podSelector/matchLabels/app.kubernetes.io~1component", "redis"),
     ("bundled: its user can do what the server needs", v.BUNDLED, "Secret", "fsync-redis", "stringData/users.acl", lambda a: "~fsync:* &fsync:*" in a and "user default off" in a),
     ("bundled: your secret", v.merged(v.BUNDLED, {"redis": {"bundled": {"existingSecret": "mine"}}}), "Secret", "fsync-redis", "", None),
     ("external: the address", v.EXTERNAL, D, DEPLOY, env("FSYNC_REDIS") + "/value", "redis://:$(FSYNC_REDIS_PASSWORD)@redis.data:6379"),
