@@ -68,6 +68,8 @@ class NotYet(unittest.TestCase):
         asking = {
             "flag --auth-hs256-file": ("auth.mode=hs256", v.TOKENS),
             "flag --auth-jwks": ("auth.mode=jwks", v.ISSUER),
+            "flag --auth-issuer": ("auth.mode=jwks", v.ISSUER),
+            "flag --auth-audience": ("auth.mode=jwks", v.ISSUER),
             "flag --tls-cert-file": ("tls.enabled", v.TLS),
             "flag --tls-key-file": ("tls.enabled", v.TLS),
             "blobs redis": ("blobs.type=redis", v.IN_REDIS),

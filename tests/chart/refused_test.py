@@ -24,6 +24,7 @@ TOGETHER = [
     ("certificates without TLS", v.merged(v.CLUSTER_TLS, {"redis": {"external": {"tls": {"enabled": False}}}}), ("redis.external.tls.enabled",)),
     ("an external Redis that is not used", {"redis": {"external": {"hosts": ["a:1"]}}}, ("redis.mode is none",)),
     ("an issuer nowhere", {"auth": {"mode": "jwks"}}, ("auth.jwks.url",)),
+    ("an issuer of tokens for anybody", v.merged(v.ISSUER, {"auth": {"jwks": {"audience": ""}}}), ("auth.jwks.issuer and auth.jwks.audience",)),
     ("TLS without certificate", {"tls": {"enabled": True}}, ("tls.existingSecret",)),
     ("two autoscalers", v.merged(v.HPA, v.KEDA), ("autoscaling.enabled and autoscaling.keda.enabled", "switch one of them off")),
     ("fewest above most", v.merged(v.HPA, {"autoscaling": {"minReplicas": 11}}), ("autoscaling.minReplicas",)),

@@ -93,7 +93,7 @@ ROWS = [
     ("tokens: not open to all", v.TOKENS, D, DEPLOY, f"{SERVER}/args", lacks("insecure")),
     ("tokens: the key is generated and kept", v.TOKENS, "Secret", "fsync-auth", "metadata/annotations/helm.sh~1resource-policy", "keep"),
     ("tokens: your key", v.merged(v.TOKENS, {"auth": {"hs256": {"existingSecret": "mine"}}}), D, DEPLOY, f"{POD}/volumes/name=auth/secret/secretName", "mine"),
-    ("an issuer", v.ISSUER, D, DEPLOY, f"{SERVER}/args", contains("--auth-jwks=https://id.example.com/keys")),
+    ("an issuer", v.ISSUER, D, DEPLOY, f"{SERVER}/args", contains("--auth-jwks=https://id.example.com/keys", "--auth-issuer=https://id.example.com", "--auth-audience=fsync")),
     ("an issuer may be reached", v.ISSUER, "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 443),
     ("TLS: files", v.TLS, D, DEPLOY, f"{SERVER}/args", contains("--tls-cert-file=/etc/fsync/tls/tls.crt", "--tls-key-file=/etc/fsync/tls/tls.key")),
     ("TLS: the port says so", v.TLS, "Service", "fsync", "spec/ports/0/appProtocol", "https"),

@@ -55,6 +55,9 @@ may be is in values.schema.json. */}}
 {{- if and (eq $v.auth.mode "jwks") (not $v.auth.jwks.url) -}}
 {{- fail "auth.mode=jwks needs auth.jwks.url, where the issuer's keys are" -}}
 {{- end -}}
+{{- if and (eq $v.auth.mode "jwks") (not (and $v.auth.jwks.issuer $v.auth.jwks.audience)) -}}
+{{- fail "auth.mode=jwks needs auth.jwks.issuer and auth.jwks.audience: without them tokens that the issuer made for others would be taken" -}}
+{{- end -}}
 {{- if and $v.tls.enabled (not $v.tls.existingSecret) -}}
 {{- fail "tls.enabled needs tls.existingSecret, a secret of type kubernetes.io/tls" -}}
 {{- end -}}

@@ -20,7 +20,8 @@
 {{- else if eq $v.auth.mode "hs256" -}}
 {{- $args = append $args (printf "--auth-hs256-file=/etc/fsync/auth/%s" $v.auth.hs256.secretKey) -}}
 {{- else -}}
-{{- $args = append $args (printf "--auth-jwks=%s" $v.auth.jwks.url) -}}
+{{- $j := $v.auth.jwks -}}
+{{- $args = concat $args (list (printf "--auth-jwks=%s" $j.url) (printf "--auth-issuer=%s" $j.issuer) (printf "--auth-audience=%s" $j.audience)) -}}
 {{- end -}}
 {{- if $v.tls.enabled -}}
 {{- $args = concat $args (list "--tls-cert-file=/etc/fsync/tls/tls.crt" "--tls-key-file=/etc/fsync/tls/tls.key") -}}
