@@ -26,6 +26,7 @@ TOGETHER = [
     ("an issuer nowhere", {"auth": {"mode": "jwks"}}, ("auth.jwks.url",)),
     ("an issuer of tokens for anybody", v.merged(v.ISSUER, {"auth": {"jwks": {"audience": ""}}}), ("auth.jwks.issuer and auth.jwks.audience",)),
     ("TLS without certificate", {"tls": {"enabled": True}}, ("tls.existingSecret",)),
+    ("a Prometheus that is kept out", v.merged(v.MONITORS, {"networkPolicy": {"admin": []}}), ("networkPolicy.admin",)),
     ("two autoscalers", v.merged(v.HPA, v.KEDA), ("autoscaling.enabled and autoscaling.keda.enabled", "switch one of them off")),
     ("fewest above most", v.merged(v.HPA, {"autoscaling": {"minReplicas": 11}}), ("autoscaling.minReplicas",)),
     ("no target", v.merged(v.HPA, {"autoscaling": {"connections": 0, "cpuPercent": 0}}), ("needs a target",)),

@@ -44,6 +44,8 @@ ROWS = [
     ("no ingress", {}, "Ingress", "fsync", "", None),
     ("the root is read-only", {}, D, DEPLOY, f"{SERVER}/securityContext/readOnlyRootFilesystem", True),
     ("policy: the admin port is closed", {}, "NetworkPolicy", "fsync", "spec/ingress", [{"ports": [{"port": "http", "protocol": "TCP"}]}]),
+    ("policy: clients are yours and the test", {"networkPolicy": {"clients": [v.PROMETHEUS]}}, "NetworkPolicy", "fsync", "spec/ingress/0/from", lambda f: f[0] == v.PROMETHEUS and f[1]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "test" and len(f) == 2),
+    ("policy: Prometheus may ask the admin port", v.MONITORS, "NetworkPolicy", "fsync", "spec/ingress/1", {"ports": [{"port": "admin", "protocol": "TCP"}], "from": [v.PROMETHEUS]}),
     ("policy: DNS only goes out", {}, "NetworkPolicy", "fsync", "spec/egress", lambda e: len(e) == 1 and e[0]["ports"][0]["port"] == 53),
     # replicas
     ("replicas roll one by one", v.BUNDLED, D, DEPLOY, "spec/strategy/rollingUpdate", {"maxSurge": 1, "maxUnavailable": 0}),

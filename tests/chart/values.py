@@ -15,6 +15,7 @@ def ingress(preset, **more):
     return {"ingress": {"preset": preset, "hosts": ["fsync.example.com"], **more}}
 
 
+PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 S3 = {"blobs": {"type": "s3", "s3": {"bucket": "contents", "existingSecret": "bucket"}}}
 S3_ELSEWHERE = merged(S3, {"blobs": {"s3": {"endpoint": "https://s3.example.com:9000", "region": "eu-1", "caSecret": "ca"}}})
 BUNDLED = merged(S3, {"redis": {"mode": "bundled"}, "replicas": 2})
@@ -46,7 +47,7 @@ TOKENS = merged(BUNDLED, {"auth": {"mode": "hs256"}, "tests": {"tokenSecret": "t
 ISSUER = {"auth": {"mode": "jwks", "jwks": {"url": "https://id.example.com/keys", "issuer": "https://id.example.com", "audience": "fsync"}}}
 TLS = {"tls": {"enabled": True, "existingSecret": "cert"}}
 TELEMETRY = {"telemetry": {"endpoint": "http://otel.obs:4317", "headersSecret": "otel", "resourceAttributes": {"team": "x"}}}
-MONITORS = {"metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prom"}}, "podMonitor": {"enabled": True}}}
+MONITORS = {"metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prom"}}, "podMonitor": {"enabled": True}}, "networkPolicy": {"admin": [PROMETHEUS]}}
 HPA = merged(EXTERNAL, {"autoscaling": {"enabled": True, "connections": 5000}})
 KEDA = merged(EXTERNAL, {"autoscaling": {"keda": {"enabled": True, "prometheusUrl": "http://prom:9090"}}})
 ALB = merged(ingress("alb"), {"networkPolicy": {"admin": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}})

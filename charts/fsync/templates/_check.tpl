@@ -81,6 +81,9 @@ may be is in values.schema.json. */}}
 {{- fail "autoscaling.keda.enabled needs autoscaling.keda.prometheusUrl" -}}
 {{- end -}}
 
+{{- if and (or $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled) $v.networkPolicy.enabled (not $v.networkPolicy.admin) -}}
+{{- fail "metrics.serviceMonitor and metrics.podMonitor let Prometheus ask the admin port, which networkPolicy closes: name Prometheus in networkPolicy.admin, or set networkPolicy.enabled to false" -}}
+{{- end -}}
 {{- include "fsync.checkIngress" . -}}
 {{- include "fsync.checkNotYet" . -}}
 {{- end -}}
