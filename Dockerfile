@@ -34,6 +34,7 @@ COPY .ci/image/root /root/
 COPY --from=binaries / /binaries/
 RUN /root/root /binaries /roots fsync-server fsync-agent loadtest
 
+# Not every builder keeps owners when it copies: the one directory that is not root's is copied once more.
 FROM scratch AS server
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -43,6 +44,7 @@ LABEL org.opencontainers.image.title="fsync-server" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=roots /roots/fsync-server/ /
+COPY --from=roots --chown=65532:65532 /roots/fsync-server/var/lib/fsync/ /var/lib/fsync/
 ENV HOME=/var/lib/fsync
 WORKDIR /var/lib/fsync
 USER 65532:65532
@@ -59,6 +61,7 @@ LABEL org.opencontainers.image.title="fsync-agent" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=roots /roots/fsync-agent/ /
+COPY --from=roots --chown=65532:65532 /roots/fsync-agent/var/lib/fsync/ /var/lib/fsync/
 ENV HOME=/var/lib/fsync
 WORKDIR /var/lib/fsync
 USER 65532:65532
@@ -74,6 +77,7 @@ LABEL org.opencontainers.image.title="fsync-loadtest" \
       org.opencontainers.image.revision="${REVISION}"
 # Of its verbs, those that measure a service elsewhere: `bench` starts programs that are not in here.
 COPY --from=roots /roots/loadtest/ /
+COPY --from=roots --chown=65532:65532 /roots/loadtest/var/lib/fsync/ /var/lib/fsync/
 ENV HOME=/var/lib/fsync
 WORKDIR /var/lib/fsync
 USER 65532:65532
