@@ -1,5 +1,6 @@
 """What is made from something else is as it would be made now, and values say what they are for."""
 
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,21 @@ class Drift(unittest.TestCase):
 
     def test_manifests_in_k8s(self):
         self.check("k8s/generate")
+
+
+class Kustomize(unittest.TestCase):
+    """k8s/ as `kubectl apply -k` reads it."""
+
+    def test_it_has_a_restricted_namespace_with_all_objects_in_it(self):
+        done = subprocess.run([os.environ["KUBECTL"], "kustomize", ROOT / "k8s"], capture_output=True, text=True, check=True)
+        found = list(yaml.safe_load_all(done.stdout))
+        namespace = next(one for one in found if one["kind"] == "Namespace")
+        self.assertEqual(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted")
+        inside = [one for one in found if one["kind"] not in ("Namespace", "CustomResourceDefinition")]
+        self.assertEqual({one["metadata"]["namespace"] for one in inside}, {"fsync"})
+        self.assertIn("Deployment", {one["kind"] for one in inside})
+        for one in found:
+            self.assertNotIn("Helm", str(one["metadata"].get("labels")))
 
 
 class Scripts(unittest.TestCase):
