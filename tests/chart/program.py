@@ -12,10 +12,12 @@ import signal
 import socket
 import subprocess
 import threading
+import urllib.request
 
 from render import ROOT, at
 
-BIN = pathlib.Path(os.environ.get("FSYNC_BIN") or pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release")
+# Relative to the top, as tests/run takes them.
+BIN = ROOT / (os.environ.get("FSYNC_BIN") or f"{os.environ.get('CARGO_TARGET_DIR', 'target')}/release")
 # Nothing that is waited for here takes longer; whatever does is ended, and the test fails.
 PATIENCE_SECONDS = 60
 
@@ -103,6 +105,31 @@ def valkey(found, directory):
     arguments = [known.get(one, one) for one in container["args"]]
     running = Running(["redis-server", *arguments, "--port", str(port)], {}, "Ready to accept connections")
     try:
+        yield port
+    finally:
+        running.kill()
+
+
+@contextlib.contextmanager
+def redis_with_password(password):
+    """Runs a Redis as a user of the chart has it; yields its port."""
+    port = free_port()
+    keeps = ["--appendonly", "no", "--save", ""]
+    running = Running(["redis-server", "--port", str(port), "--requirepass", password, *keeps], {}, "Ready to accept connections")
+    try:
+        yield port
+    finally:
+        running.kill()
+
+
+@contextlib.contextmanager
+def bucket(name):
+    """Runs an S3 server with one bucket; yields its port."""
+    port = free_port()
+    running = Running([os.environ["MOTO"], "-H", "127.0.0.1", "-p", str(port)], {"PYTHONUNBUFFERED": "1"}, "Running on", subprocess.STDOUT)
+    try:
+        made = urllib.request.Request(f"http://127.0.0.1:{port}/{name}", method="PUT")
+        urllib.request.urlopen(made, timeout=10)
         yield port
     finally:
         running.kill()

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 import values as v
-from program import Server, at, environment, program, valkey
+from program import Server, at, bucket, environment, program, redis_with_password, valkey
 from render import CHART, Refused, find, objects, text
 
 
@@ -187,6 +187,27 @@ class Started(unittest.TestCase):
                 self.assertIn("draining", said)
                 # It may look at how Redis is set up, and is content with it.
                 self.assertNotIn("Redis may forget", said)
+
+    def test_replicas_with_a_redis_and_a_bucket_of_yours_sync(self):
+        elsewhere = {"blobs": {"s3": {"endpoint": "http://s3.data:9000", "region": "eu-1"}}}
+        found = objects(v.merged(v.EXTERNAL, elsewhere, {"server": {"drainSeconds": 1}}), chart=CHART)
+        redis = {"kind": "Secret", "metadata": {"name": "redis"}, "stringData": {"password": "p%40ss~word"}}
+        found = [*found, bucket_secret(), redis]
+        with tempfile.TemporaryDirectory() as scratch, redis_with_password("p@ss~word") as port, bucket("contents") as s3:
+            scratch = pathlib.Path(scratch)
+            there = {"redis.data:6379": f"127.0.0.1:{port}", "s3.data:9000": f"127.0.0.1:{s3}"}
+            servers = []
+            try:
+                for number in range(2):
+                    servers.append(Server(found, scratch / f"data-{number}", there, subprocess.DEVNULL))
+                sent = self.play_test_pod(found, scratch / "test", [one.url for one in servers])
+                self.assertEqual(set(sent.values()), {0, 1})
+                self.assertEqual([one.end() for one in servers], [0, 0])
+            finally:
+                for one in servers:
+                    one.kill()
+            listed = urllib.request.urlopen(f"http://127.0.0.1:{s3}/contents?list-type=2&prefix=fsync/packs/", timeout=10).read()
+            self.assertIn(b"<Key>fsync/packs/default/", listed)
 
     def test_the_bundled_redis_refuses_who_has_no_password_and_other_keys(self):
         found = objects(v.BUNDLED)
