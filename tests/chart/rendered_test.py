@@ -83,6 +83,7 @@ ROWS = [
     ("s3: the key is a secret", v.S3, D, DEPLOY, env("AWS_SECRET_ACCESS_KEY") + "/valueFrom/secretKeyRef", {"name": "bucket", "key": "AWS_SECRET_ACCESS_KEY"}),
     ("s3: the session token need not be there", v.S3, D, DEPLOY, env("AWS_SESSION_TOKEN") + "/valueFrom/secretKeyRef/optional", True),
     ("s3: the cloud's identity needs no secret", {"blobs": {"type": "s3", "s3": {"bucket": "b"}}}, D, DEPLOY, env("AWS_ACCESS_KEY_ID"), None),
+    ("s3: the cloud's identity may be reached", {"blobs": {"type": "s3", "s3": {"bucket": "b"}}}, "NetworkPolicy", "fsync", "spec/egress/1/ports", lambda p: [x["port"] for x in p] == [443, 80]),
     ("s3: certificates", v.S3_ELSEWHERE, D, DEPLOY, env("AWS_CA_BUNDLE") + "/value", "/etc/fsync/s3-ca/ca.crt"),
     ("s3: its port may be reached", v.S3_ELSEWHERE, "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 9000),
     ("s3 with an embedded journal keeps a volume", v.S3, "PersistentVolumeClaim", "fsync-data", "spec/accessModes", ["ReadWriteOnce"]),
