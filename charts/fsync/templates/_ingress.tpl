@@ -1,4 +1,4 @@
-{{/* Annotations that each preset sets. A cookie keeps a long-polling agent at its replica; WebSockets need none. */}}
+{{/* Annotations that each preset sets. A cookie keeps a Socket.IO client that long-polls at its replica; agents need none. */}}
 
 {{- define "fsync.ingressClass" -}}
 {{- $usual := dict "traefik" "traefik" "haproxy" "haproxy" "nginx-community" "nginx" "alb" "alb" -}}
