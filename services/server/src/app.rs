@@ -7,12 +7,14 @@
 //! Guarantees: a data directory is used by one server at a time; the order of the end stands in
 //! [`Server::shutdown`], once.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fsync_core::label::TenantName;
 use fsync_core::service::error::ServiceError;
 use fsync_runtime::Shutdown;
 use fsync_runtime::admin::{self, Health as Ready};
@@ -24,6 +26,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::bus::local::Line;
 use crate::bus::redis::Wires;
 use crate::bus::{Bus, Health, Later};
+use crate::checkpoint::Checkpoints;
 use crate::cluster::{self, ClusterError, ClusterId};
 use crate::config::{Access, BlobStore, Config, ConfigError, Drain};
 use crate::http::{self, Api, gate::Gate};
@@ -36,7 +39,7 @@ use crate::redis::{Redis, RedisConfig, RedisStartError};
 use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
-use crate::{drain, follow, fsck, gc, metrics};
+use crate::{checkpoint, drain, follow, fsck, gc, metrics};
 
 /// The journal, in the data directory.
 const JOURNAL: &str = "journal.redb";
@@ -79,6 +82,12 @@ pub enum StartError {
     /// The blob store cannot be opened.
     #[error(transparent)]
     Blobs(#[from] BlobError),
+    /// Redis may lose contents that were acknowledged.
+    #[error(
+        "--blobs {0} would keep contents in a Redis that may lose them when its machine ends: set appendonly yes and \
+         appendfsync always there, or keep contents in a directory or a bucket"
+    )]
+    WeakBlobs(String),
     /// Journal and blob store belong to two services.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -115,7 +124,7 @@ pub struct Parts {
 /// [`StartError`].
 pub async fn build_parts(config: &Config, tasks: &Shutdown) -> Result<Parts, StartError> {
     let mut parts = connect(config, tasks).await?;
-    if let BlobStore::S3(_) = config.blobs {
+    if let BlobStore::S3(_) | BlobStore::Redis(_) = config.blobs {
         let joined = cluster::join(parts.store.journal(), parts.store.blobs()).await;
         if joined.is_err() {
             parts.store.journal().close().await?;
@@ -156,7 +165,7 @@ async fn build_alone(config: &Config, tasks: &Shutdown) -> Result<Parts, StartEr
     let blobs = open_blobs(&config.blobs).await?;
     let (journal, lock): (Arc<dyn Journal>, _) = match &config.blobs {
         BlobStore::Memory => (Arc::new(Memory::default()), None),
-        BlobStore::Directory(_) | BlobStore::S3(_) => {
+        BlobStore::Directory(_) | BlobStore::S3(_) | BlobStore::Redis(_) => {
             let lock = lock_dir(&config.data_dir)?;
             let journal = Redb::open(&config.data_dir.join(JOURNAL))?;
             (Arc::new(journal), Some(lock))
@@ -171,10 +180,17 @@ async fn build_alone(config: &Config, tasks: &Shutdown) -> Result<Parts, StartEr
 }
 
 /// Opens the blob store; one behind a network must answer.
-async fn open_blobs(at: &BlobStore) -> Result<Blobs, BlobError> {
+async fn open_blobs(at: &BlobStore) -> Result<Blobs, StartError> {
     match at {
         BlobStore::Memory => Ok(Blobs::memory()),
-        BlobStore::Directory(path) => Blobs::directory(path),
+        BlobStore::Directory(path) => Ok(Blobs::directory(path)?),
+        BlobStore::Redis(config) => {
+            let redis = Redis::open(config).await?;
+            match redis.keeps_writes() {
+                true => Ok(Blobs::redis(redis, &config.address())),
+                false => Err(StartError::WeakBlobs(config.address())),
+            }
+        }
         BlobStore::S3(config) => {
             let blobs = Blobs::bucket(config)?;
             blobs.tenants().await?;
@@ -243,13 +259,10 @@ fn start_background(
             cluster::keep(parts.store.clone(), ours, tasks.clone()),
         ));
     }
-    // Collecting needs a lock that all replicas respect, which is not built yet.
-    if config.redis.is_none() {
-        drop(tasks.spawn(
-            "gc",
-            gc::run(parts.store.clone(), config.retention, tasks.clone()),
-        ));
-    }
+    drop(tasks.spawn(
+        "gc",
+        gc::run(parts.store.clone(), config.retention, tasks.clone()),
+    ));
 }
 
 impl Server {
@@ -274,11 +287,14 @@ impl Server {
         let address = listener.local_addr().unwrap_or(config.listen);
         let bus = &parts.bus;
         let (layer, sockets) = Sockets::layer(parts.store.clone(), Arc::clone(bus), &tasks);
+        let checkpoints = Checkpoints::default();
+        let remember = checkpoints.clone().run(parts.store.clone(), tasks.clone());
+        drop(tasks.spawn("checkpoints", remember));
         let trees = Trees::new(
             parts.store.clone(),
             sockets.clone(),
             Arc::clone(bus),
-            tasks.clone(),
+            (checkpoints.clone(), tasks.clone()),
         );
         gc::rebuild_index(&parts.store).await?;
         start_background(&config, &parts, (&sockets, &trees), &tasks);
@@ -425,14 +441,36 @@ pub fn collect_once(config: &Config, is_dry: bool) -> Later<'_, Result<gc::Colle
 }
 
 async fn collect(config: &Config, is_dry: bool) -> Result<gc::Collected, StartError> {
-    if config.redis.is_some() {
-        return Err(ConfigError::SharedGc.into());
-    }
     let tasks = Shutdown::new();
     let parts = existing_parts(config, &tasks).await?;
-    let collected = gc::collect(&parts.store, &config.retention, is_dry).await;
+    let collected = gc::collect_alone(&parts.store, &config.retention, is_dry).await;
     parts.store.journal().close().await?;
-    Ok(collected?)
+    // The bus, if there is one, ends by itself.
+    tasks.trigger();
+    collected?.ok_or_else(|| ConfigError::SharedGc.into())
+}
+
+/// Takes the journal's heads for the truth, whatever the blob store remembers; returns how many it
+/// remembered otherwise.
+///
+/// # Errors
+/// [`StartError`]; `InUse` while the server runs.
+pub fn accept_once(config: &Config) -> Later<'_, Result<usize, StartError>> {
+    Box::pin(accept(config))
+}
+
+async fn accept(config: &Config) -> Result<usize, StartError> {
+    let tasks = Shutdown::new();
+    let parts = existing_parts(config, &tasks).await?;
+    let trees = parts.store.journal().trees().await?;
+    let tenants: BTreeSet<TenantName> = trees.into_iter().map(|tree| tree.tenant).collect();
+    let mut count = 0;
+    for tenant in &tenants {
+        count += checkpoint::accept(&parts.store, tenant).await?;
+    }
+    parts.store.journal().close().await?;
+    tasks.trigger();
+    Ok(count)
 }
 
 /// Checks the stores of a server that does not run.

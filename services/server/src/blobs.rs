@@ -31,18 +31,22 @@ use tracing::Instrument;
 use crate::clock;
 use crate::cluster::ClusterId;
 use crate::metrics::{BlobOp, metrics};
+use crate::redis::Redis;
 
 mod answer;
+mod checkpoints;
 mod error;
 mod footer;
 mod hot;
 mod parts;
+mod redis;
 pub mod s3;
 
 use answer::{failed, is_gone, place};
 use error::StoreName;
 pub use error::{BlobError, Refusal};
 use hot::Hot;
+use redis::RedisStore;
 use s3::S3Config;
 
 /// Packs that are read at the same time for one request.
@@ -122,6 +126,14 @@ impl Blobs {
         let store = config.build().map_err(|source| failed(&name, "", source))?;
         let hot = Some(Hot::new(Arc::clone(&store), name.clone()));
         Ok(Self { store, name, hot })
+    }
+
+    /// Keeps contents in Redis.
+    pub fn redis(redis: Redis, address: &str) -> Self {
+        let name = StoreName::Redis(address.into());
+        let store: Arc<dyn ObjectStore> = Arc::new(RedisStore::new(redis));
+        let hot = Some(Hot::new(Arc::clone(&store), name.clone()));
+        Self { store, name, hot }
     }
 
     /// Stores the pieces of a transfer pack, with the places of its objects; durable when it

@@ -38,6 +38,10 @@ pub enum Verb {
         /// Only say what would go
         #[arg(long)]
         dry_run: bool,
+        /// First take the journal's heads for the truth, although the blob store remembers others:
+        /// contents that only those need may go
+        #[arg(long)]
+        accept_heads: bool,
     },
     /// Make a new journal that of the service whose contents --blobs s3:// holds, because that
     /// service's own journal was lost
@@ -67,8 +71,8 @@ pub struct ServerArgs {
     /// ~/.local/share/fsync-server]
     #[arg(long, env = "FSYNC_DATA_DIR", value_name = "DIR", global = true)]
     data_dir: Option<PathBuf>,
-    /// Where contents are kept: file:///path, s3://BUCKET/PREFIX?endpoint=URL&region=NAME, or
-    /// memory: [default: DATA_DIR/blobs]
+    /// Where contents are kept: file:///path, s3://BUCKET/PREFIX?endpoint=URL&region=NAME,
+    /// redis: for the Redis of --redis (or a URL of another), or memory: [default: DATA_DIR/blobs]
     #[arg(long, env = "FSYNC_BLOBS", value_name = "URL", global = true)]
     blobs: Option<String>,
     /// Redis that this replica shares with others: redis://, redis-sentinel:// or redis-cluster://,
@@ -138,7 +142,7 @@ impl ServerArgs {
             },
             blobs: match &self.blobs {
                 None => BlobStore::Directory(data_dir.join("blobs")),
-                Some(url) => blob_store(url)?,
+                Some(url) => self.blob_store(url)?,
             },
             data_dir,
             redis: self.redis()?,
@@ -171,18 +175,31 @@ impl ServerArgs {
     }
 
     fn redis(&self) -> Result<Option<RedisConfig>, ConfigError> {
-        let Some(url) = &self.redis else {
-            return Ok(None);
-        };
+        let at = |url| self.redis_at(url);
+        self.redis.as_deref().map(at).transpose()
+    }
+
+    fn blob_store(&self, url: &str) -> Result<BlobStore, ConfigError> {
+        if url == "redis:" {
+            let same = self.redis()?.ok_or(ConfigError::NoRedis)?;
+            return Ok(BlobStore::Redis(Box::new(same)));
+        }
+        if url.starts_with("redis") && url.contains("://") {
+            return Ok(BlobStore::Redis(Box::new(self.redis_at(url)?)));
+        }
+        blob_store(url)
+    }
+
+    fn redis_at(&self, url: &str) -> Result<RedisConfig, ConfigError> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if self.redis_prefix.is_empty() || !self.redis_prefix.chars().all(is_plain) {
             return Err(ConfigError::RedisPrefix(self.redis_prefix.clone()));
         }
-        Ok(Some(RedisConfig {
-            url: url.clone(),
+        Ok(RedisConfig {
+            url: url.to_owned(),
             prefix: self.redis_prefix.clone(),
             ca_file: self.redis_ca_file.clone(),
-        }))
+        })
     }
 }
 

@@ -16,6 +16,8 @@ pub enum BlobStore {
     Memory,
     /// A bucket of S3-compatible storage.
     S3(Box<S3Config>),
+    /// Redis, which must sync what it takes before it answers.
+    Redis(Box<RedisConfig>),
 }
 
 /// Who may connect.
@@ -101,8 +103,13 @@ pub enum ConfigError {
          (an SSH tunnel reaches it there), or give --insecure-no-auth to let anybody read and write all trees"
     )]
     Open(SocketAddr),
+    /// Contents in the Redis of `--redis`, and there is none.
+    #[error("--blobs redis: keeps contents in the Redis that --redis names, and it names none")]
+    NoRedis,
     /// A blob store that does not exist.
-    #[error("--blobs {0:?} is no blob store: use file:///absolute/path, s3://BUCKET or memory:")]
+    #[error(
+        "--blobs {0:?} is no blob store: use file:///absolute/path, s3://BUCKET, redis: or memory:"
+    )]
     Blobs(String),
     /// A bucket's URL that cannot be used; not repeated, it may hold what is secret.
     #[error(
@@ -125,8 +132,11 @@ pub enum ConfigError {
          file:///DIR, the same for all replicas"
     )]
     Unshared,
-    /// A collector without a lock.
-    #[error("garbage is not collected with --redis yet: nothing was changed")]
+    /// Another collector.
+    #[error(
+        "a replica of this service collects garbage by itself, or did until a moment ago: nothing was changed; \
+         with --dry-run it is said what would go"
+    )]
     SharedGc,
     /// A prefix that would make keys of another shape.
     #[error("--redis-prefix {0:?} is no prefix: use letters, digits, '.', '_', '-'")]

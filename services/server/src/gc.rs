@@ -7,7 +7,8 @@
 //! are rewritten and doomed; files of doomed packs go after the grace.
 //! Guarantees: nothing younger than the grace goes; if a live node cannot be read, nothing of its
 //! tenant is deleted; a tenant without any tree is left alone, because then the journal may have
-//! been lost; a pack from which something was lost stays until that is here again or not needed any
+//! been lost, and so is one whose heads are not what the blob store remembers
+//! ([`checkpoint`](crate::checkpoint)); a pack from which something was lost stays until that is here again or not needed any
 //! more. Lineage is never dropped.
 //! Tasks: `gc`, every [`Retention::interval`], ends at shutdown. Also the verb `fsync-server gc`.
 
@@ -29,6 +30,7 @@ use fsync_runtime::Shutdown;
 use futures_util::StreamExt;
 use tracing::{error, info, warn};
 
+use crate::checkpoint;
 use crate::clock;
 use crate::config::Retention;
 use crate::journal::Sweep;
@@ -38,6 +40,8 @@ use crate::store::Store;
 /// Footers read at the same time while a lost index is made anew: of a store behind a network each
 /// takes a round trip.
 const FOOTERS: usize = 16;
+/// How long a collection on demand may take before others may begin one.
+const ONCE: Duration = Duration::from_secs(60 * 60);
 /// Nodes loaded at once while marking.
 const MARK_NODES: usize = 1024;
 /// Times a tree is marked on because its head moved; then it waits for the next collection.
@@ -58,6 +62,8 @@ pub struct Collected {
     pub doomed_packs: usize,
     /// Pack files deleted.
     pub deleted_packs: usize,
+    /// Tenants left alone because the journal's heads are not what the blob store remembers.
+    pub refused_tenants: usize,
 }
 
 impl fmt::Display for Collected {
@@ -71,7 +77,14 @@ impl fmt::Display for Collected {
             self.rewritten_packs,
             self.doomed_packs,
             self.deleted_packs
-        )
+        )?;
+        match self.refused_tenants {
+            0 => Ok(()),
+            count => write!(
+                f,
+                "; {count} tenants left alone: their heads are not what the blob store remembers"
+            ),
+        }
     }
 }
 
@@ -98,10 +111,12 @@ pub async fn collect(
     if !is_dry {
         store.journal().expire_uploads(now).await?;
     }
-    let mut tenants: BTreeMap<TenantName, bool> = BTreeMap::new();
-    for tree in store.journal().trees().await? {
-        let is_marked = run.tree(&tree, &mut collected).await?;
-        *tenants.entry(tree.tenant).or_insert(true) &= is_marked;
+    let trees = store.journal().trees().await?;
+    let mut tenants = run.sound_tenants(&trees, &mut collected).await?;
+    for tree in trees {
+        if let Some(is_marked) = tenants.get_mut(&tree.tenant) {
+            *is_marked &= run.tree(&tree, &mut collected).await?;
+        }
     }
     for (tenant, is_marked) in tenants {
         if is_marked {
@@ -115,15 +130,46 @@ pub async fn collect(
     Ok(collected)
 }
 
-/// Collects periodically until the shutdown.
+/// As [`collect`], unless another replica collects: then `None`. Whoever only counts disturbs
+/// nobody.
+///
+/// # Errors
+/// As [`collect`].
+pub async fn collect_alone(
+    store: &Store,
+    retention: &Retention,
+    is_dry: bool,
+) -> Result<Option<Collected>, ServiceError> {
+    let token = clock::random_u64();
+    if !is_dry && !store.journal().lead(token, ONCE).await? {
+        return Ok(None);
+    }
+    let collected = collect(store, retention, is_dry).await;
+    if !is_dry {
+        store.journal().lead(token, Duration::ZERO).await?;
+    }
+    collected.map(Some)
+}
+
+/// Collects periodically until the shutdown, unless another replica does.
 pub async fn run(store: Store, retention: Retention, tasks: Shutdown) {
     if retention.interval.is_zero() {
         return;
     }
+    let token = clock::random_u64();
     loop {
         tokio::select! {
             () = tokio::time::sleep(retention.interval) => {}
-            () = tasks.triggered() => return,
+            () = tasks.triggered() => break,
+        }
+        // Longer than until the next time: the same one goes on as long as it lives.
+        match store.journal().lead(token, retention.interval * 2).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                warn!(%error, "garbage is collected later");
+                continue;
+            }
         }
         match collect(&store, &retention, false).await {
             Ok(done) => metrics().collected("ok", done.objects, done.deleted_packs),
@@ -133,6 +179,8 @@ pub async fn run(store: Store, retention: Retention, tasks: Shutdown) {
             }
         }
     }
+    // Another one need not wait; whoever cannot be told finds out by the time.
+    drop(store.journal().lead(token, Duration::ZERO).await);
 }
 
 /// Indexes the packs of tenants whose packs the journal does not know at all: it was lost, or is
@@ -219,6 +267,30 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Returns the tenants whose heads are what the blob store remembers.
+    async fn sound_tenants(
+        &self,
+        trees: &[TreeKey],
+        collected: &mut Collected,
+    ) -> Result<BTreeMap<TenantName, bool>, ServiceError> {
+        let tenants: BTreeSet<&TenantName> = trees.iter().map(|tree| &tree.tenant).collect();
+        let mut sound = BTreeMap::new();
+        for tenant in tenants {
+            let wrong = checkpoint::witness(self.store, tenant).await?;
+            if wrong.is_empty() {
+                sound.insert(tenant.clone(), true);
+                continue;
+            }
+            collected.refused_tenants += 1;
+            error!(
+                %tenant, trees = wrong.len(), first = %wrong[0],
+                "nothing is collected: the journal's heads are not what the blob store remembers. Let the agents \
+                 that have the newest versions connect; if the journal is right, run `fsync-server gc --accept-heads`"
+            );
+        }
+        Ok(sound)
+    }
+
     /// Marks and sweeps one tree; `false` if that could not be done, so that nothing of its tenant
     /// may go.
     async fn tree(&self, tree: &TreeKey, collected: &mut Collected) -> Result<bool, ServiceError> {

@@ -14,6 +14,7 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
@@ -107,6 +108,11 @@ pub trait Journal: Debug + Send + Sync {
     /// Gives it a number unless it has one; returns what it has then. Of several at the same time
     /// one wins.
     fn join(&self, cluster: ClusterId) -> Answer<'_, ClusterId>;
+
+    /// Makes the holder of a token the one who collects garbage, for so long; zero lets it go.
+    /// `false` if another is. Saves work only: every step of a collection is safe for itself, whoever
+    /// else collects.
+    fn lead(&self, token: u64, time: Duration) -> Answer<'_, bool>;
 
     /// Writes what is queued and closes; every later call fails.
     fn close(&self) -> Answer<'_, ()>;

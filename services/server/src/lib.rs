@@ -21,6 +21,7 @@
 pub mod app;
 pub mod blobs;
 pub mod bus;
+pub mod checkpoint;
 pub mod cli;
 mod clock;
 pub mod cluster;

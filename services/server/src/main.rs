@@ -53,7 +53,14 @@ fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
 fn run(cli: &Cli, runtime: &Runtime) -> Result<(), Box<dyn std::error::Error>> {
     let config = cli.server.to_config()?;
     match cli.verb {
-        Some(Verb::Gc { dry_run }) => {
+        Some(Verb::Gc {
+            dry_run,
+            accept_heads,
+        }) => {
+            if accept_heads && !dry_run {
+                let count = runtime.block_on(app::accept_once(&config))?;
+                writeln!(std::io::stdout(), "accepted: heads of {count} trees")?;
+            }
             let collected = runtime.block_on(app::collect_once(&config, dry_run))?;
             let mood = if dry_run { "would collect: " } else { "" };
             return Ok(writeln!(std::io::stdout(), "{mood}{collected}")?);

@@ -11,6 +11,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::vec;
 
 use bytes::Bytes;
 use fred::clients::{Client, SubscriberClient};
@@ -241,6 +242,30 @@ pub(crate) fn list(value: Value) -> Vec<Value> {
     match value {
         Value::Null => Vec::new(),
         value => value.into_array(),
+    }
+}
+
+/// Returns the elements of a list two by two; what a map holds comes so too.
+pub(crate) fn pairs(value: Value) -> impl Iterator<Item = (Value, Value)> {
+    let flat = match value {
+        Value::Map(map) => {
+            let pairs = map.inner().into_iter();
+            pairs
+                .flat_map(|(key, value)| [Value::Bytes(key.into_bytes()), value])
+                .collect()
+        }
+        other => list(other),
+    };
+    Pairs(flat.into_iter())
+}
+
+struct Pairs(vec::IntoIter<Value>);
+
+impl Iterator for Pairs {
+    type Item = (Value, Value);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.0.next()?, self.0.next()?))
     }
 }
 

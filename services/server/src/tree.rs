@@ -28,6 +28,7 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{Instrument, Span, debug, warn};
 
 use crate::bus::Bus;
+use crate::checkpoint::Checkpoints;
 use crate::clock;
 use crate::metrics::metrics;
 use crate::socket::Sockets;
@@ -61,6 +62,7 @@ struct Inner {
     store: Store,
     sockets: Sockets,
     bus: Arc<dyn Bus>,
+    checkpoints: Checkpoints,
     tasks: Shutdown,
     trees: Mutex<HashMap<TreeKey, Arc<Tree>>>,
     next_ticket: AtomicU64,
@@ -96,11 +98,17 @@ struct Waiting {
 
 impl Trees {
     /// Starts with no tree in work.
-    pub fn new(store: Store, sockets: Sockets, bus: Arc<dyn Bus>, tasks: Shutdown) -> Self {
+    pub fn new(
+        store: Store,
+        sockets: Sockets,
+        bus: Arc<dyn Bus>,
+        (checkpoints, tasks): (Checkpoints, Shutdown),
+    ) -> Self {
         Self(Arc::new(Inner {
             store,
             sockets,
             bus,
+            checkpoints,
             tasks,
             trees: Mutex::default(),
             next_ticket: AtomicU64::new(1),
@@ -277,6 +285,7 @@ impl Inner {
             author: advert.author,
             trace,
         };
+        self.checkpoints.moved(tree);
         self.bus.tell(&event);
         self.sockets.moved(event);
     }

@@ -12,6 +12,7 @@ use object_store::Error;
 use tracing::warn;
 
 use super::error::{BlobError, Refusal, StoreName};
+use crate::redis::RedisError;
 
 /// Codes of S3 and its relatives, and what each means.
 const REFUSALS: &[(&str, Refusal)] = &[
@@ -71,6 +72,9 @@ fn sorted(store: &StoreName, path: &str, source: Error) -> BlobError {
             source: Arc::new(source),
         };
     }
+    if let StoreName::Redis(_) = store {
+        return by_redis(at, source);
+    }
     let answer = Answer::of(&source);
     let reason = answer.words.clone();
     if answer.status == Some(INSUFFICIENT_STORAGE) || answer.is_any(FULL) {
@@ -101,6 +105,25 @@ fn sorted(store: &StoreName, path: &str, source: Error) -> BlobError {
     }
 }
 
+/// Returns what a failure of Redis means.
+fn by_redis(at: String, source: Error) -> BlobError {
+    let told = match &source {
+        Error::Generic { source, .. } => source.downcast_ref::<RedisError>(),
+        _ => None,
+    };
+    match told {
+        Some(RedisError::Full(_)) => BlobError::Full,
+        Some(RedisError::Unreachable(reason)) => BlobError::Busy {
+            at,
+            reason: reason.clone(),
+        },
+        _ => BlobError::Store {
+            at,
+            source: Arc::new(source),
+        },
+    }
+}
+
 /// Returns how messages name a place of a store.
 pub(super) fn place(store: &StoreName, path: &str) -> String {
     match path {
@@ -115,7 +138,7 @@ pub(super) fn is_gone(store: &StoreName, error: &Error) -> bool {
         return false;
     };
     match store {
-        StoreName::Local(_) => true,
+        StoreName::Local(_) | StoreName::Redis(_) => true,
         StoreName::Remote(_) => Answer::of(error).is_any(&[NO_SUCH_KEY]),
     }
 }

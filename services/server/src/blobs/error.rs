@@ -22,11 +22,13 @@ pub(super) enum StoreName {
     Local(Arc<str>),
     /// Behind a network: what fails may pass.
     Remote(Arc<str>),
+    /// In Redis.
+    Redis(Arc<str>),
 }
 
 impl fmt::Display for StoreName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Local(name) | Self::Remote(name)) = self;
+        let (Self::Local(name) | Self::Remote(name) | Self::Redis(name)) = self;
         f.write_str(name)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
@@ -48,6 +49,11 @@ impl Journal for Memory {
     fn join(&self, cluster: ClusterId) -> Answer<'_, ClusterId> {
         let joined = *self.cluster.get_or_init(|| cluster);
         Box::pin(std::future::ready(Ok(joined)))
+    }
+
+    fn lead(&self, _token: u64, _time: Duration) -> Answer<'_, bool> {
+        // There is nobody else.
+        Box::pin(std::future::ready(Ok(true)))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -15,6 +15,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
@@ -76,6 +77,10 @@ impl Journal for Shared {
 
     fn join(&self, cluster: ClusterId) -> Answer<'_, ClusterId> {
         Box::pin(async move { self.join_cluster(cluster).await })
+    }
+
+    fn lead(&self, token: u64, time: Duration) -> Answer<'_, bool> {
+        Box::pin(async move { self.take_lead(token, time).await })
     }
 
     fn close(&self) -> Answer<'_, ()> {

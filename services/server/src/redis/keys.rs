@@ -16,7 +16,9 @@
 //! PREFIX:{o.TENANT.NN}:inline             hash id -> body of an object that is in no pack yet
 //! PREFIX:{o.TENANT.NN}:bytes              bytes in `inline`
 //! PREFIX:{meta}:cluster                   number of the service, the same as in its blob store
+//! PREFIX:{meta}:collector                 token of the replica that collects garbage
 //! PREFIX:{meta}:probe                     written and removed at start, to see that scripts may
+//! PREFIX:b:PATH, PREFIX:{b.DIR}:names, PREFIX:{b}:dirs    contents, see `blobs/redis.rs`
 //! ```
 //!
 //! Guarantees: all keys of a tree and its channel are in one slot of a Cluster; partitions are
@@ -173,6 +175,22 @@ impl Keys {
 
     pub(crate) fn inline_bytes(&self, tenant: &TenantName, shard: Shard) -> String {
         self.of_shard(tenant, shard, "bytes")
+    }
+
+    pub(crate) fn blob(&self, path: &str) -> String {
+        format!("{}:b:{path}", self.prefix)
+    }
+
+    pub(crate) fn blob_names(&self, dir: &str) -> String {
+        self.key(&format!("b.{dir}"), "names")
+    }
+
+    pub(crate) fn blob_dirs(&self) -> String {
+        self.key("b", "dirs")
+    }
+
+    pub(crate) fn collector(&self) -> String {
+        self.key("meta", "collector")
     }
 
     pub(crate) fn cluster(&self) -> String {

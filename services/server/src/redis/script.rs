@@ -32,6 +32,9 @@ pub(crate) static COMMIT: LazyLock<Script> =
 /// Puts a tree's positions into another epoch.
 pub(crate) static RENEW: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("script/renew.lua")));
+/// Makes somebody the collector.
+pub(crate) static LEAD: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("script/lead.lua")));
 /// Renews an upload session, and adds objects to it.
 pub(crate) static UPLOAD: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("script/upload.lua")));

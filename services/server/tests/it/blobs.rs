@@ -1,4 +1,5 @@
-//! The contract of every blob store: one suite, over a directory, memory, and two S3 servers.
+//! The contract of every blob store: one suite, over a directory, memory, Redis alone and as a
+//! Cluster, and two S3 servers.
 
 use bytes::Bytes;
 use fsync_core::id::ObjectKind;
@@ -7,7 +8,9 @@ use fsync_core::pack::Object;
 use fsync_core::service::record::{PackEntry, PackId, PackPlace};
 use fsync_server::blobs::{Blobs, Gone};
 use fsync_server::cluster::ClusterId;
+use fsync_server::redis::Redis;
 
+use crate::redis::{RedisCluster, RedisServer, with_prefix};
 use crate::s3::{Kind, S3Server, open, tenant};
 
 mod faults;
@@ -24,6 +27,13 @@ macro_rules! contract {
         }
         mod memory {
             $(#[tokio::test] async fn $name() { super::$name(&super::Blobs::memory()).await; })*
+        }
+        async fn redis_contract(url: &str) {
+            $({
+                println!("{} {url}", stringify!($name));
+                let redis = Redis::open(&with_prefix(url, stringify!($name))).await.unwrap();
+                $name(&Blobs::redis(redis, url)).await;
+            })*
         }
         async fn keeps_the_contract(server: &S3Server) {
             $({
@@ -47,6 +57,18 @@ contract!(
 #[tokio::test]
 async fn s3s_fs_keeps_the_contract() {
     keeps_the_contract(&S3Server::start(Kind::S3sFs).unwrap()).await;
+}
+
+/// Alone, and as three masters, so that keys that belong together are not in one place.
+#[tokio::test]
+async fn redis_keeps_the_contract() {
+    let (alone, cluster) = (
+        RedisServer::start().unwrap(),
+        RedisCluster::start().unwrap(),
+    );
+    for url in [alone.url(), cluster.url()] {
+        redis_contract(&url).await;
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 mod agent;
 mod blobs;
 mod bus;
+mod checkpoints;
 mod contract;
 mod drain;
 mod fsck;

@@ -1,7 +1,6 @@
 //! What is read of one tree, from one state of it.
 
 use std::collections::BTreeMap;
-use std::vec;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use fred::types::Value;
@@ -15,7 +14,7 @@ use fsync_core::wire::{Epoch, Head, Seq};
 use super::{JournalError, Shared, damaged};
 use crate::journal::rows::{ObjectRow, read_revision};
 use crate::redis::script::ASK;
-use crate::redis::{bytes, decimal, list, number};
+use crate::redis::{bytes, decimal, list, number, pairs};
 
 impl Shared {
     pub(super) async fn answer(
@@ -145,16 +144,16 @@ fn head(fields: [Value; 3], row: Value) -> Result<Option<HeadState>, JournalErro
 }
 
 /// Reads pairs of seq and row; a missing row is a revision that is not here.
-fn stored(pairs: Value) -> Result<Vec<Option<Stored>>, JournalError> {
+fn stored(found: Value) -> Result<Vec<Option<Stored>>, JournalError> {
     let read = |(seq, row): (Value, Value)| match (number(&seq), bytes(row)) {
         (Some(seq), Some(row)) => read_revision(Seq(seq), &row).map(Some),
         _ => Ok(None),
     };
-    pairs_of(pairs).map(read).collect()
+    pairs(found).map(read).collect()
 }
 
-fn chain(pairs: Value) -> Result<Vec<Stored>, JournalError> {
-    let chain: Vec<Stored> = pairs_of(pairs)
+fn chain(found: Value) -> Result<Vec<Stored>, JournalError> {
+    let chain: Vec<Stored> = pairs(found)
         .map(|(entry, row)| entry_of(entry, row))
         .collect::<Result<_, _>>()?;
     // One more than may be told means that the chain is too long to be told.
@@ -172,28 +171,4 @@ pub(super) fn entry_of(entry: Value, row: Value) -> Result<Stored, JournalError>
         (Some(seq), Some(row)) => read_revision(Seq(seq), &row),
         _ => Err(damaged("a log entry")),
     }
-}
-
-struct Pairs(vec::IntoIter<Value>);
-
-impl Iterator for Pairs {
-    type Item = (Value, Value);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        Some((self.0.next()?, self.0.next()?))
-    }
-}
-
-/// Returns the elements of a list two by two; what a map holds comes so too.
-pub(super) fn pairs_of(value: Value) -> impl Iterator<Item = (Value, Value)> {
-    let flat = match value {
-        Value::Map(map) => {
-            let pairs = map.inner().into_iter();
-            pairs
-                .flat_map(|(key, value)| [Value::Bytes(key.into_bytes()), value])
-                .collect()
-        }
-        other => list(other),
-    };
-    Pairs(flat.into_iter())
 }

@@ -1,10 +1,14 @@
-//! The number of the service that a Redis, or its part under our prefix, belongs to.
+//! The number of the service that a Redis, or its part under our prefix, belongs to, and which of
+//! its replicas collects garbage.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{JournalError, Shared, damaged};
 use crate::cluster::ClusterId;
-use crate::redis::bytes;
+use crate::redis::script::LEAD;
+use crate::redis::{bytes, decimal, is_yes};
 
 impl Shared {
     pub(super) async fn cluster_id(&self) -> Result<Option<ClusterId>, JournalError> {
@@ -27,5 +31,14 @@ impl Shared {
         joined.ok_or_else(|| {
             JournalError::Unreachable("Redis lost what it was just given".to_owned())
         })
+    }
+
+    pub(super) async fn take_lead(&self, token: u64, time: Duration) -> Result<bool, JournalError> {
+        let keys = vec![self.redis.keys().collector()];
+        let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let answer = self
+            .redis
+            .run(&LEAD, keys, vec![decimal(token), decimal(ms)]);
+        Ok(is_yes(&answer.await?))
     }
 }

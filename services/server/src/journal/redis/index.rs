@@ -13,12 +13,11 @@ use fsync_core::service::Now;
 use fsync_core::service::record::{PackEntry, PackId, Payload, Place};
 use futures_util::future::try_join_all;
 
-use super::ask::pairs_of;
 use super::{CALL_OBJECTS, JournalError, Shared, damaged};
 use crate::journal::rows::ObjectRow;
 use crate::redis::keys::Shard;
 use crate::redis::script::{LOCATE, REPOINT, STORE};
-use crate::redis::{bytes, decimal, list};
+use crate::redis::{bytes, decimal, list, pairs};
 
 /// An object with its row, and its body if it is inline.
 type Entry = (ObjectId, ObjectRow, Bytes);
@@ -137,7 +136,7 @@ impl Shared {
         });
         let mut rows = vec![None; ids.len()];
         for ((_, at), found) in parts.iter().zip(try_join_all(calls).await?) {
-            for (at, (row, body)) in at.iter().zip(pairs_of(found)) {
+            for (at, (row, body)) in at.iter().zip(pairs(found)) {
                 let row = bytes(row).map(|row| ObjectRow::decode(&row)).transpose()?;
                 rows[*at] = row.map(|row| (row, bytes(body)));
             }
@@ -188,7 +187,7 @@ impl Shared {
             let args = [cursor].into_iter().chain(count).collect();
             let mut page = list(self.redis.call("HSCAN", key.clone(), args).await?).into_iter();
             let (next, rows) = (page.next().and_then(bytes), page.next());
-            for (field, value) in rows.into_iter().flat_map(pairs_of) {
+            for (field, value) in rows.into_iter().flat_map(pairs) {
                 let row = bytes(field).zip(bytes(value));
                 found.push(row.ok_or_else(|| damaged("a hash"))?);
             }

@@ -7,11 +7,10 @@ use fsync_core::service::Now;
 use fsync_core::service::record::{Payload, UploadId};
 use futures_util::future::try_join_all;
 
-use super::ask::pairs_of;
 use super::{JournalError, Lease, Shared, damaged};
 use crate::redis::keys::Partition;
 use crate::redis::script::{EXPIRE, UPLOAD};
-use crate::redis::{bytes, decimal, is_yes, list, number};
+use crate::redis::{bytes, decimal, is_yes, list, number, pairs};
 
 impl Shared {
     pub(super) async fn open_session(
@@ -108,7 +107,7 @@ impl Shared {
             (Some(upload), Some(expires)) => Ok((UploadId(upload), Now(expires))),
             _ => Err(damaged("an upload session")),
         };
-        pairs_of(found).map(read).collect()
+        pairs(found).map(read).collect()
     }
 
     pub(super) async fn pinned(&self, tree: &TreeKey) -> Result<Vec<ObjectId>, JournalError> {
