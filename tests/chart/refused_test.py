@@ -7,11 +7,11 @@ from render import CHART, CRDS, HELMS, Refused, helm, text
 
 # (name, values, what the refusal must contain)
 TOGETHER = [
-    ("several replicas without Redis", {"replicas": 2}, ("redis.mode to external", "replicas to 1")),
-    ("autoscaling without Redis", {"autoscaling": {"enabled": True}}, ("redis.mode to external",)),
+    ("several replicas without Redis", v.merged(v.ALONE, {"replicas": 2}), ("redis.mode to external", "replicas to 1")),
+    ("autoscaling without Redis", v.merged(v.ALONE, {"autoscaling": {"enabled": True}}), ("redis.mode to external",)),
     ("memory and Redis", v.merged(v.BUNDLED, {"blobs": {"type": "memory"}}), ("blobs.type=memory", "set blobs.type to s3")),
-    ("memory and several replicas", {"replicas": 2, "blobs": {"type": "memory"}}, ("redis.mode",)),
-    ("contents in no Redis", {"blobs": {"type": "redis"}}, ("blobs.type=redis", "redis.mode")),
+    ("memory and several replicas", v.merged(v.MEMORY, {"replicas": 2}), ("redis.mode",)),
+    ("contents in no Redis", v.merged(v.ALONE, {"blobs": {"type": "redis"}}), ("blobs.type=redis", "redis.mode")),
     ("files of several replicas on one node's volume", v.merged(v.BUNDLED, {"blobs": {"type": "file"}}), ("persistence.accessModes", "ReadWriteMany")),
     ("s3 without bucket", {"blobs": {"type": "s3"}}, ("blobs.s3.bucket",)),
     ("external Redis nowhere", {"redis": {"mode": "external"}}, ("redis.external.hosts",)),
@@ -22,7 +22,7 @@ TOGETHER = [
     ("a Cluster's database", v.merged(v.CLUSTER_TLS, {"redis": {"external": {"database": 1}}}), ("redis.external.database to 0",)),
     ("a user without password", v.merged(v.CLUSTER_TLS, {"redis": {"external": {"existingSecret": ""}}}), ("redis.external.username",)),
     ("certificates without TLS", v.merged(v.CLUSTER_TLS, {"redis": {"external": {"tls": {"enabled": False}}}}), ("redis.external.tls.enabled",)),
-    ("an external Redis that is not used", {"redis": {"external": {"hosts": ["a:1"]}}}, ("redis.mode is none",)),
+    ("an external Redis that is not used", v.merged(v.ALONE, {"redis": {"external": {"hosts": ["a:1"]}}}), ("redis.mode is none",)),
     ("an issuer nowhere", {"auth": {"mode": "jwks"}}, ("auth.jwks.url",)),
     ("an issuer of tokens for anybody", v.merged(v.ISSUER, {"auth": {"jwks": {"audience": ""}}}), ("auth.jwks.issuer and auth.jwks.audience",)),
     ("TLS without certificate", {"tls": {"enabled": True}}, ("tls.existingSecret",)),

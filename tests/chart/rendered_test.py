@@ -3,11 +3,15 @@
 import unittest
 
 import values as v
-from render import HELMS, at, find, notes, objects, text
+import yaml
+from render import CHART, HELMS, at, find, notes, objects, text
 
 SERVER = "spec/template/spec/containers/name=server"
 POD = "spec/template/spec"
 NGINX = "metadata/annotations"
+
+
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
 def contains(*parts):
@@ -25,28 +29,32 @@ def env(name):
 D, DEPLOY = "Deployment", "fsync"
 ROWS = [
     # what is installed without any value
-    ("one replica", {}, D, DEPLOY, "spec/replicas", 1),
-    ("an embedded journal is open once", {}, D, DEPLOY, "spec/strategy", {"type": "Recreate"}),
+    ("two replicas", {}, D, DEPLOY, "spec/replicas", 2),
+    ("contents are in the Redis that the chart brings", {}, D, DEPLOY, env("FSYNC_BLOBS"), {"name": "FSYNC_BLOBS", "value": "$(FSYNC_REDIS)"}),
+    ("which syncs what it takes", {}, "StatefulSet", "fsync-redis", "spec/template/spec/containers/0/args", lambda a: "always" in str(a)),
+    # one server alone
+    ("one replica", v.ALONE, D, DEPLOY, "spec/replicas", 1),
+    ("an embedded journal is open once", v.ALONE, D, DEPLOY, "spec/strategy", {"type": "Recreate"}),
     ("the image is the chart's version", {}, D, DEPLOY, f"{SERVER}/image", "ghcr.io/fsync-dev/fsync-server:0.1.0"),
-    ("contents are on the volume", {}, D, DEPLOY, f"{SERVER}/args", contains("--blobs=file:///var/lib/fsync/blobs")),
-    ("no Redis is named", {}, D, DEPLOY, env("FSYNC_REDIS"), None),
-    ("the volume is a claim", {}, D, DEPLOY, f"{POD}/volumes/name=data/persistentVolumeClaim/claimName", "fsync-data"),
-    ("the claim outlives the release", {}, "PersistentVolumeClaim", "fsync-data", "metadata/annotations/helm.sh~1resource-policy", "keep"),
-    ("one replica has no budget", {}, "PodDisruptionBudget", "fsync", "", None),
+    ("contents are on the volume", v.ALONE, D, DEPLOY, f"{SERVER}/args", contains("--blobs=file:///var/lib/fsync/blobs")),
+    ("no Redis is named", v.ALONE, D, DEPLOY, env("FSYNC_REDIS"), None),
+    ("the volume is a claim", v.ALONE, D, DEPLOY, f"{POD}/volumes/name=data/persistentVolumeClaim/claimName", "fsync-data"),
+    ("the claim outlives the release", v.ALONE, "PersistentVolumeClaim", "fsync-data", "metadata/annotations/helm.sh~1resource-policy", "keep"),
+    ("one replica has no budget", v.ALONE, "PodDisruptionBudget", "fsync", "", None),
     ("no service account token", {}, D, DEPLOY, f"{POD}/automountServiceAccountToken", False),
     ("the account's object has none either", {}, "ServiceAccount", "fsync", "automountServiceAccountToken", False),
     ("liveness asks for the event loop only", {}, D, DEPLOY, f"{SERVER}/livenessProbe/httpGet", {"path": "/livez", "port": "admin"}),
     ("readiness", {}, D, DEPLOY, f"{SERVER}/readinessProbe/httpGet", {"path": "/readyz", "port": "admin"}),
     ("a start may take a minute", {}, D, DEPLOY, f"{SERVER}/startupProbe", {"httpGet": {"path": "/startupz", "port": "admin"}, "periodSeconds": 2, "failureThreshold": 30}),
     ("preStop needs no shell", {}, D, DEPLOY, f"{SERVER}/lifecycle/preStop", {"sleep": {"seconds": 5}}),
-    ("a server alone ends soon", {}, D, DEPLOY, f"{POD}/terminationGracePeriodSeconds", 15),
+    ("a server alone ends soon", v.ALONE, D, DEPLOY, f"{POD}/terminationGracePeriodSeconds", 15),
     ("the admin port is not in the service", {}, "Service", "fsync", "spec/ports", lambda p: [x["port"] for x in p] == [8484]),
     ("no ingress", {}, "Ingress", "fsync", "", None),
     ("the root is read-only", {}, D, DEPLOY, f"{SERVER}/securityContext/readOnlyRootFilesystem", True),
     ("policy: the admin port is closed", {}, "NetworkPolicy", "fsync", "spec/ingress", [{"ports": [{"port": "http", "protocol": "TCP"}]}]),
     ("policy: clients are yours and the test", {"networkPolicy": {"clients": [v.PROMETHEUS]}}, "NetworkPolicy", "fsync", "spec/ingress/0/from", lambda f: f[0] == v.PROMETHEUS and f[1]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "test" and len(f) == 2),
     ("policy: Prometheus may ask the admin port", v.MONITORS, "NetworkPolicy", "fsync", "spec/ingress/1", {"ports": [{"port": "admin", "protocol": "TCP"}], "from": [v.PROMETHEUS]}),
-    ("policy: DNS only goes out", {}, "NetworkPolicy", "fsync", "spec/egress", lambda e: len(e) == 1 and e[0]["ports"][0]["port"] == 53),
+    ("policy: DNS only goes out", v.ALONE, "NetworkPolicy", "fsync", "spec/egress", lambda e: len(e) == 1 and e[0]["ports"][0]["port"] == 53),
     # replicas
     ("replicas roll one by one", v.BUNDLED, D, DEPLOY, "spec/strategy/rollingUpdate", {"maxSurge": 1, "maxUnavailable": 0}),
     ("the grace covers preStop, lead, drain twice and a rest", v.BUNDLED, D, DEPLOY, f"{POD}/terminationGracePeriodSeconds", 5 + 5 + 2 * 45 + 10),
@@ -83,12 +91,12 @@ ROWS = [
     ("s3: the key is a secret", v.S3, D, DEPLOY, env("AWS_SECRET_ACCESS_KEY") + "/valueFrom/secretKeyRef", {"name": "bucket", "key": "AWS_SECRET_ACCESS_KEY"}),
     ("s3: the session token need not be there", v.S3, D, DEPLOY, env("AWS_SESSION_TOKEN") + "/valueFrom/secretKeyRef/optional", True),
     ("s3: the cloud's identity needs no secret", {"blobs": {"type": "s3", "s3": {"bucket": "b"}}}, D, DEPLOY, env("AWS_ACCESS_KEY_ID"), None),
-    ("s3: the cloud's identity may be reached", {"blobs": {"type": "s3", "s3": {"bucket": "b"}}}, "NetworkPolicy", "fsync", "spec/egress/1/ports", lambda p: [x["port"] for x in p] == [443, 80]),
+    ("s3: the cloud's identity may be reached", v.merged(v.ALONE, {"blobs": {"type": "s3", "s3": {"bucket": "b"}}}), "NetworkPolicy", "fsync", "spec/egress/1/ports", lambda p: [x["port"] for x in p] == [443, 80]),
     ("s3: certificates", v.S3_ELSEWHERE, D, DEPLOY, env("AWS_CA_BUNDLE") + "/value", "/etc/fsync/s3-ca/ca.crt"),
-    ("s3: its port may be reached", v.S3_ELSEWHERE, "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 9000),
-    ("s3 with an embedded journal keeps a volume", v.S3, "PersistentVolumeClaim", "fsync-data", "spec/accessModes", ["ReadWriteOnce"]),
+    ("s3: its port may be reached", v.merged(v.ALONE, v.S3_ELSEWHERE), "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 9000),
+    ("s3 with an embedded journal keeps a volume", v.merged(v.ALONE, v.S3), "PersistentVolumeClaim", "fsync-data", "spec/accessModes", ["ReadWriteOnce"]),
     ("memory needs no volume", v.MEMORY, D, DEPLOY, f"{POD}/volumes/name=data/emptyDir/sizeLimit", "1Gi"),
-    ("your claim", {"persistence": {"existingClaim": "mine"}}, D, DEPLOY, f"{POD}/volumes/name=data/persistentVolumeClaim/claimName", "mine"),
+    ("your claim", v.merged(v.ALONE, {"persistence": {"existingClaim": "mine"}}), D, DEPLOY, f"{POD}/volumes/name=data/persistentVolumeClaim/claimName", "mine"),
     ("a claim that goes with the release", {"persistence": {"keep": False}}, "PersistentVolumeClaim", "fsync-data", "metadata/annotations", None),
     # tokens and TLS
     ("no tokens: the flag that says so", {}, D, DEPLOY, f"{SERVER}/args", contains("--insecure-no-auth")),
@@ -97,7 +105,7 @@ ROWS = [
     ("tokens: the key is generated and kept", v.TOKENS, "Secret", "fsync-auth", "metadata/annotations/helm.sh~1resource-policy", "keep"),
     ("tokens: your key", v.merged(v.TOKENS, {"auth": {"hs256": {"existingSecret": "mine"}}}), D, DEPLOY, f"{POD}/volumes/name=auth/secret/secretName", "mine"),
     ("an issuer", v.ISSUER, D, DEPLOY, f"{SERVER}/args", contains("--auth-jwks=https://id.example.com/keys", "--auth-issuer=https://id.example.com", "--auth-audience=fsync")),
-    ("an issuer may be reached", v.ISSUER, "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 443),
+    ("an issuer may be reached", v.merged(v.ALONE, v.ISSUER), "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 443),
     ("TLS: files", v.TLS, D, DEPLOY, f"{SERVER}/args", contains("--tls-cert-file=/etc/fsync/tls/tls.crt", "--tls-key-file=/etc/fsync/tls/tls.key")),
     ("TLS: the port says so", v.TLS, "Service", "fsync", "spec/ports/0/appProtocol", "https"),
     # ingress
@@ -128,7 +136,7 @@ ROWS = [
     ("a monitor's service shows pods that are not ready", v.MONITORS, "Service", "fsync-admin", "spec/publishNotReadyAddresses", True),
     ("a monitor has your labels", v.MONITORS, "ServiceMonitor", "fsync", "metadata/labels/release", "prom"),
     ("telemetry: who sends", v.TELEMETRY, D, DEPLOY, env("OTEL_RESOURCE_ATTRIBUTES") + "/value", lambda s: "k8s.pod.name=$(POD_NAME)" in s and s.endswith(",team=x")),
-    ("telemetry: the collector may be reached", v.TELEMETRY, "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 4317),
+    ("telemetry: the collector may be reached", v.merged(v.ALONE, v.TELEMETRY), "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 4317),
     ("no collector, no variables", {}, D, DEPLOY, env("OTEL_EXPORTER_OTLP_ENDPOINT"), None),
     # what is yours
     ("a digest and a mirror win", v.EXTRAS, D, DEPLOY, f"{SERVER}/image", "mirror.example.com/fsync-dev/fsync-server@sha256:" + "a" * 64),
@@ -194,10 +202,13 @@ class Everything(unittest.TestCase):
 
     def test_both_helms_render_the_same(self):
         for name, values in v.ALL.items():
-            if name in ("bundled", "shared-volume", "in-redis", "tokens"):
-                continue  # a password is drawn at each rendering
             with self.subTest(name):
+                # A password is drawn at each rendering, unless it is given.
                 with_test_off = v.merged(values, {"tests": {"enabled": False}})
+                if v.merged(DEFAULTS, values)["redis"]["mode"] == "bundled":
+                    with_test_off = v.merged(with_test_off, {"redis": {"bundled": {"existingSecret": "redis"}}})
+                if v.merged(DEFAULTS, values)["auth"]["mode"] == "hs256":
+                    with_test_off = v.merged(with_test_off, {"auth": {"hs256": {"existingSecret": "key"}}})
                 three, four = (text(with_test_off, version=version) for version in HELMS)
                 self.assertEqual(three, four)
 
@@ -257,8 +268,9 @@ class Notes(unittest.TestCase):
     def test_notes_name_the_agent_command_and_every_danger(self):
         said = notes()
         self.assertIn("fsync-agent sync ~/docs --server http://127.0.0.1:8484 --tree docs", said)
-        for danger in ("auth.mode is none", "redis.mode is none", "there is no TLS"):
+        for danger in ("auth.mode is none", "there is no TLS"):
             self.assertIn(f"WARNING: {danger}", said)
+        self.assertIn("WARNING: redis.mode is none", notes(v.ALONE))
 
     def test_notes_of_memory_say_that_all_is_lost(self):
         self.assertIn("WARNING: blobs.type is memory", notes(v.MEMORY))

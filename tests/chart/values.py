@@ -16,6 +16,7 @@ def ingress(preset, **more):
 
 
 PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+ALONE = {"replicas": 1, "redis": {"mode": "none"}, "blobs": {"type": "file"}}
 S3 = {"blobs": {"type": "s3", "s3": {"bucket": "contents", "existingSecret": "bucket"}}}
 S3_ELSEWHERE = merged(S3, {"blobs": {"s3": {"endpoint": "https://s3.example.com:9000", "region": "eu-1", "caSecret": "ca"}}})
 BUNDLED = merged(S3, {"redis": {"mode": "bundled"}, "replicas": 2})
@@ -42,7 +43,7 @@ CLUSTER_TLS = merged(
 URL_SECRET = merged(S3, {"redis": {"mode": "external", "external": {"urlSecret": "redis-url"}}})
 SHARED_VOLUME = merged(BUNDLED, {"blobs": {"type": "file"}, "persistence": {"accessModes": ["ReadWriteMany"]}})
 IN_REDIS = {"replicas": 2, "redis": {"mode": "bundled"}, "blobs": {"type": "redis"}}
-MEMORY = {"blobs": {"type": "memory"}}
+MEMORY = merged(ALONE, {"blobs": {"type": "memory"}})
 TOKENS = merged(BUNDLED, {"auth": {"mode": "hs256"}, "tests": {"tokenSecret": "test-token"}})
 ISSUER = {"auth": {"mode": "jwks", "jwks": {"url": "https://id.example.com/keys", "issuer": "https://id.example.com", "audience": "fsync"}}}
 TLS = {"tls": {"enabled": True, "existingSecret": "cert"}}
