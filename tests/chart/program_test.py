@@ -152,8 +152,8 @@ class Started(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         return sent
 
-    def test_without_values_one_server_syncs_and_keeps_what_it_has(self):
-        found = objects({}, chart=CHART)
+    def test_one_server_alone_syncs_and_keeps_what_it_has(self):
+        found = objects(v.ALONE, chart=CHART)
         with tempfile.TemporaryDirectory() as scratch:
             scratch = pathlib.Path(scratch)
             for start in ("first", "second"):
@@ -166,8 +166,14 @@ class Started(unittest.TestCase):
                 finally:
                     running.kill()
 
-    def test_two_replicas_with_the_bundled_redis_sync_and_drain(self):
-        found = objects(v.merged(v.SHARED_VOLUME, {"server": {"drainSeconds": 1}}), chart=CHART)
+    def test_without_values_two_replicas_sync_and_drain(self):
+        self.two_replicas_with_the_bundled_redis({})
+
+    def test_two_replicas_with_the_bundled_redis_and_a_shared_volume_sync_and_drain(self):
+        self.two_replicas_with_the_bundled_redis(v.SHARED_VOLUME)
+
+    def two_replicas_with_the_bundled_redis(self, values):
+        found = objects(v.merged(values, {"server": {"drainSeconds": 1}}), chart=CHART)
         with tempfile.TemporaryDirectory() as scratch:
             scratch = pathlib.Path(scratch)
             with valkey(found, scratch) as port, (scratch / "log").open("w+") as log:
