@@ -86,6 +86,17 @@ const ONCE_FAILED: &[(u64, &str)] = &[
         2028,
         "a commit whose outcome was unknown was told to nobody",
     ),
+    (
+        2137,
+        "tries of what is blocked came ever less often because users touched it",
+    ),
+    (
+        3815,
+        "a directory was renamed by its user after a rename of it was refused",
+    ),
+    (10358, "the same, with the rename still to be tried again"),
+    (13822, "as 2137, with several agents"),
+    (14346, "as 2137, after a restart"),
 ];
 
 #[test]

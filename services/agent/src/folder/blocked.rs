@@ -25,7 +25,7 @@ use crate::state::{Durability, StateError, Tx};
 
 /// Pause before blocked paths are tried again.
 const PAUSE_MIN: Duration = Duration::from_secs(60);
-/// Longest pause; each is twice the one before.
+/// Longest pause; each is twice the one before, unless something else led to a try in between.
 const PAUSE_MAX: Duration = Duration::from_secs(960);
 
 /// When blocked paths are tried again.
@@ -36,6 +36,8 @@ pub(super) struct Blocked {
     /// There may be blocked paths.
     may_be: bool,
     pause: Duration,
+    /// The time alone made the last try: the next one is later.
+    is_patient: bool,
     look: Option<Moment>,
     /// Paths to be scanned because they are no longer blocked.
     released: Vec<RelPath>,
@@ -47,6 +49,7 @@ impl Default for Blocked {
             is_new: false,
             may_be: true,
             pause: Duration::ZERO,
+            is_patient: false,
             look: None,
             released: Vec::new(),
         }
@@ -68,7 +71,11 @@ impl Blocked {
     /// Returns when blocked paths are tried again; sets the time if there are new ones.
     pub(super) fn wake(&mut self, now: Moment) -> Option<Moment> {
         if std::mem::take(&mut self.is_new) && self.look.is_none() {
-            self.pause = self.pause.saturating_mul(2).clamp(PAUSE_MIN, PAUSE_MAX);
+            let factor = 1 + u32::from(std::mem::take(&mut self.is_patient));
+            self.pause = self
+                .pause
+                .saturating_mul(factor)
+                .clamp(PAUSE_MIN, PAUSE_MAX);
             self.look = Some(now.after(self.pause));
         }
         self.look
@@ -97,6 +104,7 @@ impl Folder {
         if !is_due && !is_asked {
             return Ok(None);
         }
+        self.blocked.is_patient = is_due && !is_asked;
         let released = self.unblock_all()?;
         Ok((!released.is_empty()).then_some(Input::Decided { released }))
     }

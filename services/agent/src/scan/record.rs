@@ -324,10 +324,16 @@ impl<'a> Recorder<'a> {
             }
             None => self.take_away(step, no, (name, &row(no)))?,
         };
-        match entry {
-            Some(entry) => step.edits.set_working(&path, Some(entry)),
-            None => step.edits.make_dir(&path)?,
-        }
+        let entry = match entry {
+            None => {
+                let mut new = NewNodes::default();
+                let indexed = step.tx.indexed(&path, &mut new)?;
+                step.edits.absorb(new);
+                indexed
+            }
+            entry => entry,
+        };
+        step.edits.set_working(&path, entry);
         if let Some(from) = from {
             self.leave_excepted(step, &from, &path)?;
             self.gone_dirs.push(from.clone());
@@ -371,6 +377,8 @@ impl<'a> Recorder<'a> {
             return Ok((None, None));
         };
         let found = match step.tx.path_of(no)? {
+            // The trees have what the head has there: that stays, and what moved is what the index has.
+            Some(from) if is_excepted(step.tx, &from)? => (None, None),
             Some(from) => {
                 let entry = step.edits.lookup_working(&from)?;
                 step.edits.set_working(&from, None);
@@ -445,6 +453,20 @@ impl<'a> Recorder<'a> {
         step.tx.put_row(step.no, name, &row)?;
         step.edits.set_working(&path, Some(entry));
         Ok(())
+    }
+}
+
+/// Returns whether a path, or a directory that it is in, is excepted.
+fn is_excepted(tx: &Tx<'_>, path: &RelPath) -> Result<bool, ScanError> {
+    let mut at = path.clone();
+    loop {
+        if tx.exception(&at)?.is_some() {
+            return Ok(true);
+        }
+        match at.parent() {
+            Some(parent) if !at.is_root() => at = parent,
+            _ => return Ok(false),
+        }
     }
 }
 
