@@ -153,3 +153,38 @@ async fn a_server_that_does_not_run_can_be_told_too() {
     assert_eq!(refused.code, ErrorCode::Unauthorized);
     server.shutdown().await.unwrap();
 }
+
+/// `POST watch` is a socket by other means: the same questions, the same answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_waits_for_news_needs_the_same_rights() {
+    let key = key();
+    let server = key.server().await;
+    let url = format!("{}/v1/watch", server.url());
+    let client = reqwest::Client::new();
+    let ask = async |token: Option<&str>, tree: &str, wait_ms: u64| {
+        let trees = json!([{"tree": tree}]);
+        let mut request = client.post(&url).json(&json!({"id": 1, "trees": trees, "wait_ms": wait_ms}));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let reads = key.token("default", &["docs:r"]);
+    assert_eq!(ask(None, "default/docs", 0).await.0, 401);
+    assert_eq!(ask(Some("nonsense"), "default/docs", 0).await.0, 401);
+    assert_eq!(ask(Some(&reads), "default/docs", 0).await.0, 200);
+    let (code, secret) = ask(Some(&reads), "default/secret", 0).await;
+    let (other, foreign) = ask(Some(&reads), "team/docs", 0).await;
+    assert_eq!((code, other), (404, 404));
+    let same = secret.replace("default/secret", "TREE") == foreign.replace("team/docs", "TREE");
+    assert!(same, "{secret} {foreign}");
+    // One that waits is ended with its token.
+    let (short, _) = key.order("default", &["docs:r"], Duration::from_secs(2));
+    let started = Instant::now();
+    let (code, text) = ask(Some(&short), "default/docs", 60_000).await;
+    assert!(started.elapsed() < Duration::from_secs(2) + PROMISED, "{:?}", started.elapsed());
+    assert_eq!(code, 401, "{text}");
+    assert!(text.contains("expired"), "{text}");
+    server.shutdown().await.unwrap();
+}
