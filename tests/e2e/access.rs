@@ -242,6 +242,7 @@ fn certificate(system: &System) -> Result<(String, String)> {
     ]);
     command.args(["-nodes", "-subj", "/CN=fsync", "-days", "2"]);
     command.args(["-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"]);
+    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
     command.args(["-keyout", &key, "-out", &certificate]);
     let made = command.output().context("openssl")?;
     ensure!(

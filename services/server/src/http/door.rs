@@ -107,7 +107,7 @@ impl Inner {
             return denied("origin", message);
         }
         if self.is_local && !is_of_this_machine(request) {
-            let message = "a server without tokens answers to localhost and addresses only, not to other names";
+            let message = "a server without tokens answers to localhost and addresses only, not to names with a dot";
             return denied("host", message);
         }
         let is_new_session = request.uri().path().starts_with(SESSIONS)
@@ -133,7 +133,7 @@ impl Inner {
     }
 }
 
-/// Whether a request names an address, or this machine.
+/// Whether a request names an address, or something that only this network knows.
 fn is_of_this_machine(request: &Request) -> bool {
     let named = request
         .headers()
@@ -146,5 +146,6 @@ fn is_of_this_machine(request: &Request) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),
     };
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok()
+    // A name without a dot is this machine's or a proxy's word for it; nobody can register one.
+    !host.contains('.') || host.parse::<IpAddr>().is_ok()
 }

@@ -138,7 +138,8 @@ async fn a_server_without_tokens_answers_to_this_machine_only() {
         ("evil.example:8484", false),
         ("127.0.0.1.evil.example", false),
         ("localhost.evil.example", false),
-        ("", false),
+        ("replicas", true),
+        ("", true),
     ] {
         let request = get("/v1/version", &format!("host: {host}\r\n"));
         assert_eq!(

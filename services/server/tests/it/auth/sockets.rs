@@ -163,7 +163,9 @@ async fn a_request_that_waits_for_news_needs_the_same_rights() {
     let client = reqwest::Client::new();
     let ask = async |token: Option<&str>, tree: &str, wait_ms: u64| {
         let trees = json!([{"tree": tree}]);
-        let mut request = client.post(&url).json(&json!({"id": 1, "trees": trees, "wait_ms": wait_ms}));
+        let mut request = client
+            .post(&url)
+            .json(&json!({"id": 1, "trees": trees, "wait_ms": wait_ms}));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -183,7 +185,11 @@ async fn a_request_that_waits_for_news_needs_the_same_rights() {
     let (short, _) = key.order("default", &["docs:r"], Duration::from_secs(2));
     let started = Instant::now();
     let (code, text) = ask(Some(&short), "default/docs", 60_000).await;
-    assert!(started.elapsed() < Duration::from_secs(2) + PROMISED, "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(2) + PROMISED,
+        "{:?}",
+        started.elapsed()
+    );
     assert_eq!(code, 401, "{text}");
     assert!(text.contains("expired"), "{text}");
     server.shutdown().await.unwrap();
