@@ -298,8 +298,7 @@ impl Server {
         }
         let (tasks, late) = (Shutdown::new(), Shutdown::new());
         let (ready, admin) = open_admin(&config, &late).await?;
-        let tls = config.tls.clone().map(|files| Tls::start(files, &tasks));
-        let tls = tls.transpose()?;
+        let tls = open_tls(&config, &tasks)?;
         let parts = build_parts(&config, &tasks).await?;
         ready.check(hears(Arc::clone(&parts.bus)));
         let listener = bind(config.listen).await?;
@@ -402,6 +401,12 @@ impl Server {
         }
         self.late.end(END).await.and(unfinished)
     }
+}
+
+/// Reads the certificates, before anything that may take long.
+fn open_tls(config: &Config, tasks: &Shutdown) -> Result<Option<Tls>, TlsError> {
+    let files = config.tls.clone();
+    files.map(|files| Tls::start(files, tasks)).transpose()
 }
 
 /// Says how callers are known.
