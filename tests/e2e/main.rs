@@ -2,6 +2,7 @@
 //!
 //! `long` runs on real trees and takes minutes; `tests/run --quick` leaves it out.
 
+mod access;
 mod bad_input;
 mod buckets;
 mod clocks;

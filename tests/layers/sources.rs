@@ -22,7 +22,7 @@ const NAMED_ONLY_BY: &[(&str, &str, &[&str])] = &[
     (
         "axum",
         "services/server/src",
-        &["http.rs", "http/", "app.rs"],
+        &["http.rs", "http/", "listen.rs", "app.rs"],
     ),
     (
         "socketioxide",
@@ -76,6 +76,7 @@ const AGENT_FILES: &[&str] = &[
     "marker/",
     // The files that its flags name.
     "commands/sync.rs",
+    "client/token.rs",
     "control.rs",
     "control/",
     "state.rs",

@@ -39,6 +39,10 @@ enum Verb {
     Conflicts(commands::conflicts::Args),
     /// Read every file and say whether the folder is what was recorded
     Verify(commands::verify::Args),
+    /// Keep the token for a server, given on standard input
+    Login(commands::login::Args),
+    /// Give up what was changed here and may not be sent, because the token only reads
+    Revert(commands::revert::Args),
     /// Let held changes happen
     Approve(commands::approve::Args),
     /// Take held changes back
@@ -97,6 +101,8 @@ impl Verb {
             Self::Restore(args) => args.folder.json,
             Self::Conflicts(args) => args.folder.json,
             Self::Verify(args) => args.folder.json,
+            Self::Login(args) => args.json,
+            Self::Revert(args) => args.folder.json,
             Self::Approve(args) => args.folder.json,
             Self::Reject(args) => args.folder.json,
         }
@@ -124,6 +130,8 @@ impl Verb {
             Self::Restore(args) => commands::restore::run(args, output).await,
             Self::Conflicts(args) => commands::conflicts::run(args, output).await,
             Self::Verify(args) => commands::verify::run(args, output).await,
+            Self::Login(args) => commands::login::run(&args, output),
+            Self::Revert(args) => commands::revert::run(args, output).await,
             Self::Approve(args) => commands::approve::run(args, output).await,
             Self::Reject(args) => commands::reject::run(args, output).await,
         }
@@ -160,6 +168,7 @@ mod tests {
             "verify",
             "approve",
             "reject",
+            "revert",
         ] {
             for line in [vec![verb], vec![verb, "DIR"], vec![verb, "DIR", "--json"]] {
                 let all = std::iter::once("fsync-agent").chain(line);

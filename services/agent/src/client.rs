@@ -12,6 +12,7 @@ pub mod http;
 pub mod packs;
 pub mod server_url;
 pub mod socket;
+pub mod token;
 pub mod transfer;
 
 pub use error::{ClientError, NextStep};
@@ -19,3 +20,4 @@ pub use http::Http;
 pub use packs::{PackStream, Wanted};
 pub use server_url::{ServerUrl, UrlError};
 pub use socket::{Socket, SocketEvent};
+pub use token::{Token, TokenError, TokenSource};

@@ -4,9 +4,11 @@ pub mod approve;
 pub mod conflicts;
 pub mod flush;
 pub mod log;
+pub mod login;
 pub mod output;
 pub mod reject;
 pub mod restore;
+pub mod revert;
 pub mod status;
 pub mod sync;
 pub mod verify;
@@ -14,7 +16,8 @@ pub mod verify;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::client::ClientError;
+use crate::client::http::{self, Http};
+use crate::client::{ClientError, ServerUrl, TokenSource, token};
 use crate::control::{
     self, ControlError, Failure, FailureKind, Request, Response, status::shell_quoted,
 };
@@ -84,6 +87,22 @@ impl Found {
         Ok(Self { dir, config })
     }
 
+    /// Returns what talks to the folder's server as its agent does.
+    fn http(&self) -> anyhow::Result<Http> {
+        let config = &self.config;
+        let token = match &config.token_file {
+            Some(path) => TokenSource::file(path)?,
+            None => stored_token(&config.server)?,
+        };
+        let ca_pem = config.ca_file.as_deref().map(sync::read_ca).transpose()?;
+        let options = http::Options { token, ca_pem };
+        Ok(Http::new(
+            config.server.clone(),
+            config.tree.clone(),
+            options,
+        )?)
+    }
+
     /// Asks the running agent; a refusal is an error.
     async fn ask(&self, request: &Request) -> anyhow::Result<Response> {
         match control::ask(&self.config.control_path(), request).await {
@@ -96,6 +115,15 @@ impl Found {
             )),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Returns the token that `login` stored for a server, or will store.
+fn stored_token(server: &ServerUrl) -> anyhow::Result<TokenSource> {
+    match token::stored_path(server) {
+        Ok(path) => Ok(TokenSource::stored(&path)?),
+        // Without a home there is nothing stored; servers without tokens need none.
+        Err(_no_home) => Ok(TokenSource::default()),
     }
 }
 

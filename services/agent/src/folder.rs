@@ -15,6 +15,7 @@ mod hold;
 mod message;
 mod pull;
 mod push;
+mod read_only;
 mod status;
 pub mod verify;
 
@@ -190,6 +191,7 @@ impl Folder {
             FolderInput::Flush(id) => Some(Input::Flush(id)),
             FolderInput::Approve(kind) => Some(self.approve(kind, &mut out)?),
             FolderInput::Reject(kind) => Some(self.reject(kind)?),
+            FolderInput::Revert(path) => Some(self.revert(&path)?),
             FolderInput::GoOn => self.go_on(&mut out)?,
             FolderInput::Tick => Some(Input::Tick),
         };

@@ -57,6 +57,12 @@ pub struct Config {
     pub agent: AgentName,
     /// Where its state lives.
     pub state_dir: PathBuf,
+    /// Where its token is, if that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates to trust beside the system's, if given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What `sync` was asked for.
@@ -72,6 +78,10 @@ pub struct Wish {
     pub agent: Option<AgentName>,
     /// The state directory, if given.
     pub state_dir: Option<PathBuf>,
+    /// The token's file, if given.
+    pub token_file: Option<PathBuf>,
+    /// The file of certificates, if given.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// A synced folder that this process holds the locks of.
@@ -209,6 +219,8 @@ fn settle(dir: &Path, known: Option<Config>, wish: &Wish) -> Result<Config, Mark
         server: wish.server.clone(),
         agent: wish.agent.clone().unwrap_or(known.agent),
         state_dir,
+        token_file: absolute(wish.token_file.as_deref()),
+        ca_file: absolute(wish.ca_file.as_deref()),
         ..known
     })
 }
@@ -230,7 +242,14 @@ fn fresh(dir: &Path, wish: &Wish) -> Result<Config, MarkerError> {
         server: wish.server.clone(),
         agent,
         state_dir,
+        token_file: absolute(wish.token_file.as_deref()),
+        ca_file: absolute(wish.ca_file.as_deref()),
     })
+}
+
+/// Verbs are run from anywhere.
+fn absolute(path: Option<&Path>) -> Option<PathBuf> {
+    path.and_then(|path| std::path::absolute(path).ok())
 }
 
 /// Returns whether `dir` was copied, marker and all, from a folder that still exists.

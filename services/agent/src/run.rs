@@ -35,7 +35,7 @@ use tokio::sync::mpsc;
 
 use crate::client::http::{self, Http};
 use crate::client::socket::{self, Socket, SocketEvent};
-use crate::client::{ClientError, NextStep};
+use crate::client::{ClientError, NextStep, TokenSource};
 use crate::control::{self as control_socket, Command};
 use crate::files::disk::Disk;
 use crate::folder::{Folder, FolderError, FolderInput, Now, Parts};
@@ -64,7 +64,7 @@ pub struct Options {
     /// The folder, locked for this process.
     pub claim: Arc<Claim>,
     /// The bearer token.
-    pub token: Option<String>,
+    pub token: TokenSource,
     /// Certificates in PEM to trust beside the system's.
     pub ca_pem: Option<Vec<u8>>,
     /// End when folder and head are in step; else go on until told to stop.
@@ -96,7 +96,10 @@ pub enum RunError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// The server refused the connection for good.
-    #[error("the server refuses this agent: {0}")]
+    #[error(
+        "the server refuses this agent: {0}; nothing that was saved is lost: with a new token (--token-file, or \
+         `fsync-agent login`) start it again"
+    )]
     Denied(String),
     /// The folder cannot be opened.
     #[error("cannot open the folder {}: {source}", dir.display())]

@@ -32,6 +32,8 @@ pub enum Exception {
     },
     /// Its delete waits for the user.
     Held,
+    /// It was changed here, and the token only allows to read: it is not sent.
+    ReadOnly,
     /// It stands on this disk only: an old version of a path that the head deleted.
     LocalOnly,
 }

@@ -29,6 +29,7 @@ pub mod pack;
 pub mod path;
 pub mod plan;
 pub mod revision;
+pub mod rights;
 pub mod seek;
 pub mod service;
 pub mod split;

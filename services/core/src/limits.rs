@@ -53,6 +53,12 @@ pub const NODE_WORK: usize = 32;
 pub const REQUEST_OBJECTS: usize = 16 * 1024;
 /// Longest name of a tree, tenant or agent, in bytes.
 pub const LABEL_BYTES: usize = 64;
+/// Longest bearer token, in bytes: fits a header and a frame, with room for hundreds of trees.
+pub const TOKEN_BYTES: usize = 8 * 1024;
+/// Most trees and patterns that one token names: bounds what each check costs.
+pub const TOKEN_GRANTS: usize = 256;
+/// Longest subject or id of a token, in bytes: an e-mail address or a UUID and more.
+pub const TOKEN_NAME_BYTES: usize = 256;
 /// Largest Socket.IO frame either side sends, in bytes.
 pub const FRAME_BYTES: usize = 64 * 1024;
 /// Longest time that a `watch` waits for news, in milliseconds: shorter than what proxies and

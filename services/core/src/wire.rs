@@ -113,7 +113,7 @@ pub struct Handshake {
     pub protocol: u32,
     /// The agent's name.
     pub agent: AgentName,
-    /// The bearer token, once there are tokens.
+    /// The bearer token, if the server asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
@@ -282,8 +282,10 @@ pub enum ByeCode {
     Slow,
     /// The protocol version does not fit; terminal.
     Protocol,
-    /// The token does not allow it; terminal.
+    /// The token does not allow it, has expired or was revoked; terminal for that token.
     Denied,
+    /// A limit was passed; come back.
+    Limit,
 }
 
 impl ByeCode {
@@ -433,8 +435,14 @@ pub enum ErrorCode {
     Missing,
     /// The `from` revision of a delta, or a parent, is not in the tree's lineage.
     BaseUnknown,
+    /// No token, or one that is not valid, has expired or was revoked: get a new one.
+    Unauthorized,
+    /// The token lets the caller read the tree, but not do this.
+    Forbidden,
     /// No such tree, object or session, or no right to it.
     NotFound,
+    /// Too many requests: come back.
+    RateLimited,
     /// The upload session ended: open a new one.
     UploadUnknown,
     /// The replica is busy or stops: come back.
@@ -452,11 +460,14 @@ impl ErrorCode {
     pub fn status(self) -> u16 {
         match self {
             Self::Malformed | Self::HashMismatch => 400,
+            Self::Unauthorized => 401,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Missing | Self::BaseUnknown => 409,
             Self::UploadUnknown => 410,
             Self::TooLarge => 413,
             Self::Protocol => 426,
+            Self::RateLimited => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
             Self::StoreFull => 507,
@@ -465,7 +476,10 @@ impl ErrorCode {
 
     /// Returns whether the same request may succeed later.
     pub fn is_retryable(self) -> bool {
-        matches!(self, Self::Unavailable | Self::StoreFull | Self::Internal)
+        matches!(
+            self,
+            Self::Unavailable | Self::StoreFull | Self::Internal | Self::RateLimited
+        )
     }
 }
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use fsync_agent::client::ServerUrl;
+use fsync_agent::client::{ServerUrl, TokenSource};
 use fsync_agent::marker::{Claim, Wish};
 use fsync_agent::run::{self, Options, Outcome, RunError};
 use fsync_runtime::{LogArgs, Shutdown, telemetry};
@@ -118,10 +118,12 @@ async fn play(stage: &Stage, url: &ServerUrl, shutdown: &Shutdown) -> anyhow::Re
             server: url.clone(),
             agent: Some(name.parse()?),
             state_dir: Some(stage.data(name)),
+            token_file: None,
+            ca_file: None,
         })?;
         let options = Options {
             claim: Arc::new(claim),
-            token: None,
+            token: TokenSource::default(),
             ca_pem: None,
             is_once: false,
             trash_keep: fsync_agent::trash::KEEP,

@@ -22,6 +22,7 @@ use fsync_runtime::shutdown::Unfinished;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
+use crate::auth::{Auth, REVOCATIONS, Revocation};
 use crate::blobs::{BlobError, Blobs};
 use crate::bus::local::Line;
 use crate::bus::redis::Wires;
@@ -29,17 +30,19 @@ use crate::bus::{Bus, Health, Later};
 use crate::checkpoint::Checkpoints;
 use crate::cluster::{self, ClusterError, ClusterId};
 use crate::config::{Access, BlobStore, Config, ConfigError, Drain};
-use crate::http::{self, Api, gate::Gate};
+use crate::http::{self, Api, door::Door, gate::Gate};
 use crate::journal::memory::Memory;
 use crate::journal::redb::Redb;
 use crate::journal::redis::Shared;
 use crate::journal::{Journal, JournalError};
+use crate::listen::tls::{Tls, TlsError};
 use crate::packer;
+use crate::rates::{Checks, Rates};
 use crate::redis::{Redis, RedisConfig, RedisStartError};
 use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
-use crate::{checkpoint, drain, follow, fsck, gc, metrics};
+use crate::{checkpoint, drain, follow, fsck, gc, listen, metrics, rates, revoke};
 
 /// The journal, in the data directory.
 const JOURNAL: &str = "journal.redb";
@@ -94,6 +97,15 @@ pub enum StartError {
     /// The stores cannot be read.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// Tokens cannot be checked.
+    #[error("tokens cannot be checked: {0}")]
+    Auth(String),
+    /// TLS cannot be spoken.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A revocation was not taken.
+    #[error("not revoked: {0}")]
+    Revoke(String),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}; is another server running there?")]
     Listen {
@@ -225,6 +237,7 @@ fn lock_dir(path: &Path) -> Result<File, StartError> {
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
+    is_tls: bool,
     sockets: Sockets,
     /// Ends the listener and the tasks that wait for something to do.
     tasks: Shutdown,
@@ -253,6 +266,10 @@ fn start_background(
         "packer",
         packer::run(parts.store.clone(), trees.clone(), tasks.clone()),
     ));
+    if parts._lock.is_some() {
+        let inbox = revoke::run(config.data_dir.clone(), parts.store.clone(), tasks.clone());
+        drop(tasks.spawn("revoke inbox", inbox));
+    }
     if let Some(ours) = parts.cluster {
         drop(tasks.spawn(
             "cluster",
@@ -281,12 +298,18 @@ impl Server {
         }
         let (tasks, late) = (Shutdown::new(), Shutdown::new());
         let (ready, admin) = open_admin(&config, &late).await?;
+        let tls = open_tls(&config, &tasks)?;
         let parts = build_parts(&config, &tasks).await?;
         ready.check(hears(Arc::clone(&parts.bus)));
         let listener = bind(config.listen).await?;
         let address = listener.local_addr().unwrap_or(config.listen);
         let bus = &parts.bus;
-        let (layer, sockets) = Sockets::layer(parts.store.clone(), Arc::clone(bus), &tasks);
+        let checks = Checks {
+            auth: open_auth(&config.access, &parts, &tasks).await?,
+            rates: Rates::default(),
+        };
+        let store = parts.store.clone();
+        let (layer, sockets) = Sockets::layer(store, Arc::clone(bus), checks.clone(), &tasks);
         let checkpoints = Checkpoints::default();
         let remember = checkpoints.clone().run(parts.store.clone(), tasks.clone());
         drop(tasks.spawn("checkpoints", remember));
@@ -299,27 +322,25 @@ impl Server {
         gc::rebuild_index(&parts.store).await?;
         start_background(&config, &parts, (&sockets, &trees), &tasks);
         let gate = Gate::default();
+        let door = Door::new(&config, checks.rates.clone());
         let api = Api {
             store: parts.store.clone(),
             trees,
             gate: gate.clone(),
             sockets: sockets.clone(),
+            checks: checks.clone(),
         };
-        let routes = http::routes(api).layer(layer);
-        let token = tasks.token();
-        let serve = axum::serve(NoDelay(listener), routes)
-            .with_graceful_shutdown(async move { token.cancelled().await });
-        drop(tasks.spawn("listener", async move {
-            if let Err(error) = serve.await {
-                warn!(%error, "the listener ended badly");
-            }
-        }));
+        drop(tasks.spawn("rates", rates::run(checks.rates, tasks.clone())));
+        let routes = http::guarded(http::routes(api).layer(layer), door);
+        let listening = listen::run(listener, tls, routes, tasks.clone());
+        drop(tasks.spawn("listener", listening));
         let (counted, heard) = (sockets.clone(), Arc::clone(&parts.bus));
         metrics::observe(move || counted.count(), move || heard.health().echo_age);
         info!(%address, ?config, "server started");
         ready.started();
         Ok(Self {
             address,
+            is_tls: config.tls.is_some(),
             sockets,
             late,
             gate,
@@ -346,9 +367,15 @@ impl Server {
         self.parts.bus.health()
     }
 
+    /// Returns how many sockets were let in and are open.
+    pub fn sockets(&self) -> usize {
+        self.sockets.count()
+    }
+
     /// Returns the URL that agents use.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// Ends the server in order: agents are told, the listener closes, requests in flight end,
@@ -373,6 +400,24 @@ impl Server {
             warn!(%error, "the journal did not close well");
         }
         self.late.end(END).await.and(unfinished)
+    }
+}
+
+/// Reads the certificates, before anything that may take long.
+fn open_tls(config: &Config, tasks: &Shutdown) -> Result<Option<Tls>, TlsError> {
+    let files = config.tls.clone();
+    files.map(|files| Tls::start(files, tasks)).transpose()
+}
+
+/// Says how callers are known.
+async fn open_auth(access: &Access, parts: &Parts, tasks: &Shutdown) -> Result<Auth, StartError> {
+    match access {
+        Access::Loopback | Access::Anyone => Ok(Auth::open()),
+        Access::Tokens(tokens) => {
+            let journal = parts.store.shared_journal();
+            let auth = Auth::closed(tokens, journal, tasks).await;
+            auth.map_err(StartError::Auth)
+        }
     }
 }
 
@@ -491,6 +536,32 @@ async fn check(config: &Config, repairs: bool) -> Result<fsck::Report, StartErro
     Ok(checked?)
 }
 
+/// Shuts a token or a subject out, in the journal that replicas share, or by a note to the server
+/// that has it open.
+///
+/// # Errors
+/// [`StartError`] that says what to change.
+pub async fn revoke_once(config: &Config, revocation: Revocation) -> Result<(), StartError> {
+    let tasks = Shutdown::new();
+    let parts = match existing_parts(config, &tasks).await {
+        Ok(parts) => parts,
+        Err(StartError::InUse(_)) => {
+            let left = revoke::leave_note(&config.data_dir, &revocation).await;
+            return left.map_err(StartError::Revoke);
+        }
+        Err(error) => return Err(error),
+    };
+    let revoked = parts.store.journal().revoke(revocation).await;
+    parts.store.journal().close().await?;
+    tasks.trigger();
+    match revoked? {
+        true => Ok(()),
+        false => Err(StartError::Revoke(format!(
+            "{REVOCATIONS} revocations are kept already: change the key instead"
+        ))),
+    }
+}
+
 /// Makes a new journal that of the service whose contents the blob store holds.
 ///
 /// # Errors
@@ -506,24 +577,4 @@ async fn adopt(config: &Config) -> Result<ClusterId, StartError> {
     parts.store.journal().close().await?;
     tasks.trigger();
     Ok(adopted?)
-}
-
-/// A listener whose connections send small answers at once.
-struct NoDelay(TcpListener);
-
-impl axum::serve::Listener for NoDelay {
-    type Io = tokio::net::TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, address) = axum::serve::Listener::accept(&mut self.0).await;
-        if let Err(error) = stream.set_nodelay(true) {
-            warn!(%error, "small answers may be late on a connection");
-        }
-        (stream, address)
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.0.local_addr()
-    }
 }

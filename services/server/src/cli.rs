@@ -7,10 +7,17 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use fsync_runtime::{LogArgs, duration};
 
-use crate::config::{Access, BlobStore, Config, ConfigError, Drain, Retention};
+use crate::config::{BlobStore, Config, ConfigError, Drain, Retention};
 use crate::redis::RedisConfig;
 
+mod access;
 mod bucket;
+mod network;
+mod token;
+
+use access::AccessArgs;
+use network::NetworkArgs;
+pub use token::{RevokeArgs, TokenArgs};
 
 /// Drain time of a replica, in seconds.
 const DRAIN_SECONDS: u64 = 45;
@@ -33,6 +40,10 @@ pub struct Cli {
 /// Verbs beside running the server.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Verb {
+    /// Make a token for an agent, and print it
+    Token(TokenArgs),
+    /// Shut a token or all tokens of a subject out, on all replicas within 5 seconds
+    Revoke(RevokeArgs),
     /// Collect garbage once, on the data directory of a server that does not run
     Gc {
         /// Only say what would go
@@ -97,9 +108,12 @@ pub struct ServerArgs {
     /// Certificates (PEM) that Redis's own must descend from [default: those of the system]
     #[arg(long, env = "FSYNC_REDIS_CA_FILE", value_name = "FILE", global = true)]
     redis_ca_file: Option<PathBuf>,
-    /// Let anybody who reaches the address read and write all trees
-    #[arg(long, env = "FSYNC_INSECURE_NO_AUTH")]
-    insecure_no_auth: bool,
+    /// Who may connect
+    #[command(flatten)]
+    access: AccessArgs,
+    /// How they connect
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Contents of revisions younger than this are kept
     #[arg(long, env = "FSYNC_RETAIN", default_value = "30d", value_parser = duration, global = true)]
     retain: Duration,
@@ -136,10 +150,7 @@ impl ServerArgs {
         let data_dir = data_dir.ok_or(ConfigError::DataDir)?;
         let config = Config {
             listen: address("--listen", &self.listen)?,
-            access: match self.insecure_no_auth {
-                true => Access::Anyone,
-                false => Access::Loopback,
-            },
+            access: self.access.to_access()?,
             blobs: match &self.blobs {
                 None => BlobStore::Directory(data_dir.join("blobs")),
                 Some(url) => self.blob_store(url)?,
@@ -157,6 +168,8 @@ impl ServerArgs {
                 Some(text) => Some(address("--admin-listen", text)?),
                 None => None,
             },
+            tls: self.network.to_tls()?,
+            origins: self.network.to_origins()?,
         };
         config.check()
     }
@@ -235,6 +248,7 @@ fn blob_store(url: &str) -> Result<BlobStore, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Access;
 
     fn config(flags: &[&str]) -> Result<Config, ConfigError> {
         let mut args = vec!["fsync-server", "--data-dir", "/data"];

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::{JwksUrlError, SecretError, Tokens};
 use crate::blobs::s3::{S3Config, S3UrlError};
+use crate::listen::tls::TlsFiles;
 use crate::redis::RedisConfig;
 
 /// Where contents are kept.
@@ -21,12 +23,14 @@ pub enum BlobStore {
 }
 
 /// Who may connect.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// Programs on this machine only.
     Loopback,
     /// Everybody who reaches the address, without any check.
     Anyone,
+    /// Whoever has a token, to do what it allows.
+    Tokens(Box<Tokens>),
 }
 
 /// How long what is kept, and when it is looked at.
@@ -92,6 +96,37 @@ pub struct Config {
     pub drain: Drain,
     /// Where questions about health are answered.
     pub admin: Option<SocketAddr>,
+    /// Certificates, if it speaks TLS itself.
+    pub tls: Option<TlsFiles>,
+    /// Web pages that may ask.
+    pub origins: Vec<Origin>,
+}
+
+/// Where a web page is from: `https://HOST[:PORT]`, as browsers say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for Origin {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let bad = || ConfigError::Origin(text.to_owned());
+        let host = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        let host = host.ok_or_else(bad)?;
+        let is_plain =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.:[]".contains(c);
+        let is_good = !host.is_empty() && host.chars().all(is_plain);
+        is_good.then(|| Self(text.to_owned())).ok_or_else(bad)
+    }
 }
 
 /// A configuration that cannot be used.
@@ -99,13 +134,42 @@ pub struct Config {
 pub enum ConfigError {
     /// Listening beyond this machine without authentication.
     #[error(
-        "--listen {0} is reachable from other machines, and this server has no authentication: listen on 127.0.0.1 \
-         (an SSH tunnel reaches it there), or give --insecure-no-auth to let anybody read and write all trees"
+        "--listen {0} is reachable from other machines, and this server asks for no tokens: give --auth-hs256-file FILE \
+         (`fsync-server token --new-key --key-file FILE` makes one) or --auth-jwks URL, listen on 127.0.0.1 (an SSH tunnel \
+         reaches it there), or give --insecure-no-auth to let anybody read and write all trees"
     )]
     Open(SocketAddr),
     /// Contents in the Redis of `--redis`, and there is none.
     #[error("--blobs redis: keeps contents in the Redis that --redis names, and it names none")]
     NoRedis,
+    /// Two ways to say who may connect.
+    #[error(
+        "--auth-hs256-file, --auth-jwks and --insecure-no-auth exclude one another: give one of them"
+    )]
+    Access,
+    /// An origin that no browser says.
+    #[error(
+        "--cors-origin {0:?} is no origin: give https://HOST or https://HOST:PORT, in lower case, without a path; * is \
+         not taken, because any page could then act with what its user lends it"
+    )]
+    Origin(String),
+    /// Half of what TLS needs.
+    #[error(
+        "--tls-cert-file and --tls-key-file belong together, and --tls-client-ca-file needs both"
+    )]
+    Tls,
+    /// Whose tokens, and for whom, is not said.
+    #[error(
+        "--auth-jwks needs --auth-issuer and --auth-audience: without them the server would take tokens that the issuer \
+         made for others"
+    )]
+    Audience,
+    /// The secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The issuer's address cannot be used.
+    #[error(transparent)]
+    Jwks(#[from] JwksUrlError),
     /// A blob store that does not exist.
     #[error(
         "--blobs {0:?} is no blob store: use file:///absolute/path, s3://BUCKET, redis: or memory:"
@@ -162,6 +226,8 @@ impl Config {
             retention: Retention::default(),
             drain: Drain::default(),
             admin: None,
+            tls: None,
+            origins: Vec::new(),
         }
     }
 

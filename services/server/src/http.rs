@@ -1,30 +1,33 @@
 //! The HTTP data plane: one file per verb, paths as `fsync_core::wire` lists them.
 //!
 //! Guarantees: every error is an `ErrorBody`; what breaks a rule is told of ([`audit`]); no body is read before there is room for it
-//! ([`gate`]); a tree's name is valid before anything is looked up.
+//! ([`gate`]); who calls, the tree's name and the right to it are checked before anything is looked
+//! up ([`access`]).
 //! Place: routes are joined with the Socket.IO layer in `app.rs`; only `http*` and `app.rs` know
 //! axum.
 
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
-use axum::http::request::Parts;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use fsync_core::label::TreeKey;
 use fsync_core::limits;
 use fsync_core::wire::{ErrorCode, PROTOCOL_VERSION, SERVICE, Version};
 
 use crate::http::error::ApiError;
+use crate::rates::Checks;
 use crate::socket::Sockets;
 use crate::store::Store;
 use crate::tree::Trees;
 use audit::Audit;
+use door::Door;
 use gate::Gate;
 
+mod access;
 mod audit;
 mod commits;
 mod delta;
+pub mod door;
 pub mod error;
 pub mod gate;
 mod head;
@@ -48,6 +51,8 @@ pub struct Api {
     pub gate: Gate,
     /// Who waits for news.
     pub sockets: Sockets,
+    /// Who calls, and how often.
+    pub checks: Checks,
 }
 
 /// Returns all routes.
@@ -74,6 +79,14 @@ pub fn routes(api: Api) -> Router {
         .with_state(api)
 }
 
+/// Puts the door before all routes, the Socket.IO ones included.
+pub fn guarded(routes: Router, door: Door) -> Router {
+    let cors = door.cors();
+    routes
+        .layer(cors)
+        .layer(from_fn_with_state(door, door::pass))
+}
+
 async fn version() -> Json<Version> {
     std::future::ready(Json(Version {
         service: SERVICE.to_owned(),
@@ -93,30 +106,4 @@ async fn unknown(uri: Uri) -> ApiError {
 async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let message = format!("{} does not take {method}", uri.path());
     std::future::ready(ApiError::new(ErrorCode::Malformed, message)).await
-}
-
-/// The tree that a path names.
-pub(crate) struct OfTree(pub(crate) TreeKey);
-
-impl<S: Send + Sync> FromRequestParts<S> for OfTree {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        #[derive(serde::Deserialize)]
-        struct Names {
-            tenant: String,
-            tree: String,
-        }
-        let names = Path::<Names>::from_request_parts(parts, state).await;
-        let Path(names) = names.map_err(|e| ApiError::malformed("the tree's path", e))?;
-        let tenant = names
-            .tenant
-            .parse()
-            .map_err(|e| ApiError::malformed("the tenant", e))?;
-        let name = names
-            .tree
-            .parse()
-            .map_err(|e| ApiError::malformed("the tree", e))?;
-        Ok(Self(TreeKey { tenant, name }))
-    }
 }

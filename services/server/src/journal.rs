@@ -28,6 +28,7 @@ use fsync_core::service::record::{
 };
 use fsync_core::wire::{Epoch, Head, Seq};
 
+use crate::auth::{Revocation, Revocations};
 use crate::clock;
 use crate::cluster::ClusterId;
 
@@ -113,6 +114,13 @@ pub trait Journal: Debug + Send + Sync {
     /// `false` if another is. Saves work only: every step of a collection is safe for itself, whoever
     /// else collects.
     fn lead(&self, token: u64, time: Duration) -> Answer<'_, bool>;
+
+    /// Shuts a token or a subject out, durably; `false` if the list is full. A second time changes
+    /// nothing but the time.
+    fn revoke(&self, revocation: Revocation) -> Answer<'_, bool>;
+
+    /// Returns who is shut out; `None` if that is what `known` says.
+    fn revocations(&self, known: Option<u64>) -> Answer<'_, Option<Revocations>>;
 
     /// Writes what is queued and closes; every later call fails.
     fn close(&self) -> Answer<'_, ()>;

@@ -18,7 +18,9 @@
 //! Guarantees: durable, then visible, then advertised; everything is keyed by tenant.
 //! Place: [`Server::start`] is used by the binary, the demo and tests.
 
+pub mod access_log;
 pub mod app;
+pub mod auth;
 pub mod blobs;
 pub mod bus;
 pub mod checkpoint;
@@ -32,9 +34,13 @@ pub mod fsck;
 pub mod gc;
 pub mod http;
 pub mod journal;
+pub mod limits;
+pub mod listen;
 pub mod metrics;
 pub mod packer;
+pub mod rates;
 pub mod redis;
+mod revoke;
 pub mod socket;
 pub mod store;
 pub mod tree;

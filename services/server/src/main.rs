@@ -8,7 +8,7 @@ use clap::Parser;
 use fsync_runtime::telemetry::{self, Service};
 use fsync_runtime::{Shutdown, crypto};
 use fsync_server::app;
-use fsync_server::cli::{Cli, Verb};
+use fsync_server::cli::{Cli, TokenArgs, Verb};
 use fsync_server::fsck::Report;
 use tokio::runtime::Runtime;
 
@@ -40,6 +40,10 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
+    // A token is made without any store, where the server may not even be.
+    if let Some(Verb::Token(args)) = &cli.verb {
+        return tell_token(args);
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let telemetry = {
         let _inside = runtime.enter();
@@ -52,11 +56,21 @@ fn start(cli: &Cli) -> Result<(), Box<dyn std::error::Error>> {
 
 fn run(cli: &Cli, runtime: &Runtime) -> Result<(), Box<dyn std::error::Error>> {
     let config = cli.server.to_config()?;
-    match cli.verb {
+    match &cli.verb {
+        Some(Verb::Revoke(args)) => {
+            let revocation = args.to_revocation().ok_or("give --id or --subject")?;
+            runtime.block_on(app::revoke_once(&config, revocation.clone()))?;
+            return Ok(writeln!(
+                std::io::stdout(),
+                "revoked {}: it counts within 5 seconds",
+                revocation.who
+            )?);
+        }
         Some(Verb::Gc {
             dry_run,
             accept_heads,
         }) => {
+            let (dry_run, accept_heads) = (*dry_run, *accept_heads);
             if accept_heads && !dry_run {
                 let count = runtime.block_on(app::accept_once(&config))?;
                 writeln!(std::io::stdout(), "accepted: heads of {count} trees")?;
@@ -66,7 +80,7 @@ fn run(cli: &Cli, runtime: &Runtime) -> Result<(), Box<dyn std::error::Error>> {
             return Ok(writeln!(std::io::stdout(), "{mood}{collected}")?);
         }
         Some(Verb::Fsck { repair }) => {
-            return tell(&runtime.block_on(app::check_once(&config, repair))?);
+            return tell(&runtime.block_on(app::check_once(&config, *repair))?);
         }
         Some(Verb::Adopt) => {
             let adopted = runtime.block_on(app::adopt_once(&config))?;
@@ -75,7 +89,7 @@ fn run(cli: &Cli, runtime: &Runtime) -> Result<(), Box<dyn std::error::Error>> {
                 "adopted service {adopted}: start the server"
             )?);
         }
-        None => {}
+        None | Some(Verb::Token(_)) => {}
     }
     runtime.block_on(async {
         let shutdown = Shutdown::new();
@@ -88,6 +102,19 @@ fn run(cli: &Cli, runtime: &Runtime) -> Result<(), Box<dyn std::error::Error>> {
         .await?;
         Ok(())
     })
+}
+
+/// Prints a token, alone on stdout so that it can be redirected to a file; its id to stderr.
+fn tell_token(args: &TokenArgs) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(minted) = args.run()? {
+        writeln!(std::io::stdout(), "{}", minted.text)?;
+        let how = format!(
+            "token id {0}; fsync-server revoke --id {0} ends it",
+            minted.id
+        );
+        writeln!(std::io::stderr(), "{how}")?;
+    }
+    Ok(())
 }
 
 /// Prints what a check found; problems are an error.

@@ -6,7 +6,7 @@
 //! stays stuck is closed with a reason.
 //! Does not: carry contents; frames are small JSON objects.
 //! Tasks: `heads` looks up one subscribe, `ref` one head that no wake-up brought; `beacon` sleeps until the hub's next wake, `wants` takes
-//! what the store misses; both end at shutdown.
+//! what the store misses, `expel` ends sockets whose token is not good any more, and forgets those that never came; all end at shutdown.
 //! Place: the only file but `app.rs` that knows socketioxide.
 
 mod watch;
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::limits;
@@ -24,8 +24,8 @@ use fsync_core::service::facts::Questions;
 use fsync_core::service::subscribe::{Effect, Frame, Hub, Input, SocketNo};
 use fsync_core::trace::TraceContext;
 use fsync_core::wire::{
-    Bye, ByeCode, Cursor, Epoch, ErrorBody, ErrorCode, ErrorEvent, Handshake, Head, Heads,
-    NAMESPACE, PROTOCOL_VERSION, Presence, RefEvent, Subscribe, TreeHead, event,
+    Bye, ByeCode, Cursor, Epoch, ErrorBody, ErrorCode, ErrorEvent, Head, Heads, NAMESPACE,
+    PROTOCOL_VERSION, Presence, RefEvent, Subscribe, TreeHead, event,
 };
 use fsync_runtime::{Shutdown, span, trace};
 use serde::Serialize;
@@ -38,15 +38,24 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 use tracing::{debug, info, warn};
 
+use crate::auth::{AuthError, Identity};
 use crate::bus::Bus;
 use crate::clock;
 use crate::metrics::metrics;
+use crate::rates::{Checks, Passed};
 use crate::store::Store;
+
+mod guard;
+mod seats;
+
+use seats::{Seat, Seats};
 
 /// Time between two pings.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 /// Time without an answer after which a socket is dead.
 const PING_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a connection may take to say who it is.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Frames that wait in a socket's buffer before the hub holds back.
 const BUFFER_FRAMES: usize = 64;
 /// A stuck socket is looked at no more often than this.
@@ -64,6 +73,8 @@ struct Inner {
     is_closing: AtomicBool,
     store: Store,
     bus: Arc<dyn Bus>,
+    checks: Checks,
+    seats: Seats,
     tasks: Shutdown,
     /// Wakes the beacon when something became due earlier.
     changed: Notify,
@@ -72,7 +83,18 @@ struct Inner {
 #[derive(Debug, Default)]
 struct State {
     hub: Hub,
-    sockets: HashMap<SocketNo, Listener>,
+    sockets: HashMap<SocketNo, Peer>,
+}
+
+/// One of the hub's sockets, and whose it is.
+#[derive(Debug)]
+struct Peer {
+    listener: Listener,
+    identity: Arc<Identity>,
+    /// When it was let in.
+    since: Instant,
+    /// Counts as long as the socket is here.
+    _seat: Seat,
 }
 
 /// Where the frames of one of the hub's sockets go.
@@ -91,8 +113,16 @@ enum Refused {
         "protocol: this server speaks version {PROTOCOL_VERSION}, the agent version {0}: update the older one"
     )]
     Protocol(u32),
-    #[error("busy: the server is shutting down: reconnect")]
+    #[error("unavailable: the server is shutting down: reconnect")]
     Ending,
+    #[error("unauthorized: {0}")]
+    Token(AuthError),
+    #[error("unavailable: {0}")]
+    NoKeys(AuthError),
+    #[error("forbidden: the token is for another agent than {0}")]
+    Agent(AgentName),
+    #[error("rate_limited: {0}")]
+    Limit(Passed),
     #[error(
         "malformed: the handshake's auth must be {{\"protocol\": number, \"agent\": name}}: {0}"
     )]
@@ -101,13 +131,20 @@ enum Refused {
 
 impl Sockets {
     /// Makes the Socket.IO layer and what drives it.
-    pub fn layer(store: Store, bus: Arc<dyn Bus>, tasks: &Shutdown) -> (SocketIoLayer, Self) {
+    pub fn layer(
+        store: Store,
+        bus: Arc<dyn Bus>,
+        checks: Checks,
+        tasks: &Shutdown,
+    ) -> (SocketIoLayer, Self) {
         let sockets = Self(Arc::new(Inner {
             state: Mutex::default(),
             next: AtomicU64::new(1),
             is_closing: AtomicBool::new(false),
             store,
             bus,
+            checks,
+            seats: Seats::default(),
             tasks: tasks.clone(),
             changed: Notify::new(),
         }));
@@ -115,6 +152,7 @@ impl Sockets {
         let (layer, io) = SocketIo::builder()
             .ping_interval(PING_INTERVAL)
             .ping_timeout(PING_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .max_buffer_size(BUFFER_FRAMES)
             .max_payload(frame as u64)
             .ws_max_frame_size(frame)
@@ -123,11 +161,16 @@ impl Sockets {
         let middle = sockets.clone();
         let admit = move |socket: SocketRef, TryData(auth): TryData<Value>| {
             let sockets = middle.clone();
-            async move { sockets.admit(&socket, auth.map_err(|e| e.to_string())) }
+            async move {
+                sockets
+                    .admit(&socket, auth.map_err(|e| e.to_string()))
+                    .await
+            }
         };
         io.ns(NAMESPACE, (async |_socket: SocketRef| {}).with(admit));
         drop(tasks.spawn("beacon", beacon(sockets.clone())));
         drop(tasks.spawn("wants", wants(sockets.clone())));
+        drop(tasks.spawn("expel", guard::expel(sockets.clone())));
         (layer, sockets)
     }
 
@@ -194,27 +237,18 @@ impl Sockets {
     }
 
     /// Checks a handshake and registers all handlers. Runs before the client learns that it is
-    /// connected.
-    fn admit(&self, socket: &SocketRef, auth: Result<Value, String>) -> Result<(), Refused> {
+    /// connected; nothing is made for one that is refused.
+    async fn admit(&self, socket: &SocketRef, auth: Result<Value, String>) -> Result<(), Refused> {
         if self.is_closing() {
             return Err(Refused::Ending);
         }
-        let auth = auth.map_err(Refused::Malformed)?;
-        // The version first: another version may say the rest differently.
-        let protocol = auth
-            .get("protocol")
-            .and_then(Value::as_u64)
-            .unwrap_or_default();
-        let protocol = u32::try_from(protocol).unwrap_or(u32::MAX);
-        if auth.is_object() && protocol != PROTOCOL_VERSION {
-            return Err(Refused::Protocol(protocol));
-        }
-        let handshake: Handshake =
-            serde_json::from_value(auth).map_err(|e| Refused::Malformed(e.to_string()))?;
+        let (handshake, identity) = self.check(auth).await?;
+        let seat = self.seat(&identity)?;
         let number = self.next_number();
         debug!(socket = number.0, agent = %handshake.agent, "agent connected");
-        self.enter(number, Listener::Socket(socket.clone()));
-        self.register(socket, number, handshake.agent);
+        let listener = Listener::Socket(socket.clone());
+        self.enter(number, listener, (Arc::clone(&identity), seat));
+        self.register(socket, (number, identity), handshake.agent);
         Ok(())
     }
 
@@ -222,8 +256,14 @@ impl Sockets {
         SocketNo(self.0.next.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn enter(&self, number: SocketNo, listener: Listener) {
-        self.lock().sockets.insert(number, listener);
+    fn enter(&self, number: SocketNo, listener: Listener, (identity, seat): (Arc<Identity>, Seat)) {
+        let peer = Peer {
+            listener,
+            identity,
+            since: Instant::now(),
+            _seat: seat,
+        };
+        self.lock().sockets.insert(number, peer);
         self.input(Input::Connected(number));
     }
 
@@ -234,10 +274,15 @@ impl Sockets {
 
     /// All is done before a handler returns its future: futures run as tasks, in any order, and an
     /// agent's last word counts.
-    fn register(&self, socket: &SocketRef, number: SocketNo, agent: AgentName) {
+    fn register(
+        &self,
+        socket: &SocketRef,
+        (number, identity): (SocketNo, Arc<Identity>),
+        agent: AgentName,
+    ) {
         let sockets = self.clone();
         socket.on(event::SUBSCRIBE, move |TryData(request): TryData<Value>| {
-            sockets.subscribe(number, request.map_err(|e| e.to_string()));
+            sockets.subscribe((number, &identity), request.map_err(|e| e.to_string()));
             ready(())
         });
         let sockets = self.clone();
@@ -266,25 +311,27 @@ impl Sockets {
         }
     }
 
-    fn subscribe(&self, number: SocketNo, request: Result<Value, String>) {
+    fn subscribe(&self, (number, identity): (SocketNo, &Identity), request: Result<Value, String>) {
         let id = request
             .as_ref()
             .ok()
             .and_then(|r| r.get("id"))
             .and_then(Value::as_u64);
         let request = request.and_then(|r| serde_json::from_value(r).map_err(|e| e.to_string()));
-        match request {
-            Ok(request) => self.input(Input::Subscribe(number, request)),
-            Err(reason) => {
-                let error = ErrorBody {
-                    code: ErrorCode::Malformed,
-                    message: format!("subscribe is malformed: {reason}"),
-                    missing: Vec::new(),
-                    retry_after_ms: None,
-                };
-                self.input(Input::HeadsLoaded(number, Err(ErrorEvent { id, error })));
-            }
-        }
+        let refused = match request {
+            Err(reason) => ErrorBody {
+                code: ErrorCode::Malformed,
+                message: format!("subscribe is malformed: {reason}"),
+                missing: Vec::new(),
+                retry_after_ms: None,
+            },
+            Ok(request) => match guard::check_trees(identity, &request) {
+                Ok(()) => return self.input(Input::Subscribe(number, request)),
+                Err(error) => error.to_body(),
+            },
+        };
+        let refused = ErrorEvent { id, error: refused };
+        self.input(Input::HeadsLoaded(number, Err(refused)));
     }
 
     /// Feeds the hub and carries out what it wants; frames are offered at once, in order.
@@ -308,7 +355,7 @@ impl Sockets {
     fn carry_out(&self, state: &mut State, effect: Effect) -> Option<Input> {
         match effect {
             Effect::Send(number, frame) => {
-                let is_taken = match state.sockets.get(&number)? {
+                let is_taken = match &state.sockets.get(&number)?.listener {
                     Listener::Socket(socket) => offer(socket, &frame),
                     Listener::Watch(request) => watch::offer(request, &frame),
                 };
@@ -318,7 +365,8 @@ impl Sockets {
                 })
             }
             Effect::Close(number) => {
-                if let Some(Listener::Socket(socket)) = state.sockets.remove(&number) {
+                let peer = state.sockets.remove(&number);
+                if let Some(Listener::Socket(socket)) = peer.map(|peer| peer.listener) {
                     // One that is closed already is what we want.
                     drop(socket.disconnect());
                 }

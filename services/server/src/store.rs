@@ -65,6 +65,11 @@ impl Store {
         self.0.wants.receiver()
     }
 
+    /// Returns the journal, for tasks that outlive a request.
+    pub fn shared_journal(&self) -> Arc<dyn Journal> {
+        Arc::clone(&self.0.journal)
+    }
+
     /// Returns the journal.
     pub fn journal(&self) -> &dyn Journal {
         &*self.0.journal

@@ -81,6 +81,18 @@ pub enum ClientError {
         /// The server's words.
         message: String,
     },
+    /// The token is missing or not good any more.
+    #[error("the server does not take the token: {message}")]
+    Token {
+        /// The server's words.
+        message: String,
+    },
+    /// The token allows to read the tree, not to change it.
+    #[error("the server takes no changes from this agent: {message}")]
+    ReadOnly {
+        /// The server's words.
+        message: String,
+    },
     /// The server refused the request for good: one of both sides has a fault.
     #[error("the server refused the request ({code:?}): {message}")]
     Refused {
@@ -124,13 +136,17 @@ impl ClientError {
             Self::Retry { after, .. } | Self::StoreFull { after, .. } => NextStep::Retry(*after),
             // A bad answer may come from a proxy or a replica that just failed; the next one may be
             // good.
-            Self::Unreachable { .. } | Self::BadAnswer { .. } => NextStep::Reconnect,
+            // What becomes of a token that is not taken is for the socket to say.
+            Self::Unreachable { .. } | Self::BadAnswer { .. } | Self::Token { .. } => {
+                NextStep::Reconnect
+            }
             Self::Missing(_) | Self::Lost(_) | Self::BaseUnknown | Self::UploadUnknown => {
                 NextStep::Repair
             }
             Self::NotFsync { .. }
             | Self::OtherVersion { .. }
             | Self::Denied { .. }
+            | Self::ReadOnly { .. }
             | Self::Refused { .. }
             | Self::Setup(_) => NextStep::AskUser,
         }
@@ -154,7 +170,11 @@ impl ClientError {
             .map_or(DEFAULT_RETRY, Duration::from_millis)
             .min(LONGEST_RETRY);
         match code {
-            ErrorCode::Unavailable | ErrorCode::Internal => Self::Retry { after, message },
+            ErrorCode::Unavailable | ErrorCode::Internal | ErrorCode::RateLimited => {
+                Self::Retry { after, message }
+            }
+            ErrorCode::Unauthorized => Self::Token { message },
+            ErrorCode::Forbidden => Self::ReadOnly { message },
             ErrorCode::StoreFull => Self::StoreFull { after, message },
             ErrorCode::Missing => Self::Missing(missing),
             ErrorCode::BaseUnknown => Self::BaseUnknown,
@@ -199,6 +219,9 @@ mod tests {
             (ErrorCode::BaseUnknown, NextStep::Repair),
             (ErrorCode::UploadUnknown, NextStep::Repair),
             (ErrorCode::NotFound, NextStep::AskUser),
+            (ErrorCode::Unauthorized, NextStep::Reconnect),
+            (ErrorCode::Forbidden, NextStep::AskUser),
+            (ErrorCode::RateLimited, NextStep::Retry(wait)),
             (ErrorCode::Malformed, NextStep::AskUser),
             (ErrorCode::HashMismatch, NextStep::AskUser),
             (ErrorCode::TooLarge, NextStep::AskUser),

@@ -26,6 +26,7 @@ use reqwest::{Method, Response};
 use super::error::ClientError;
 use super::packs::{Checklist, PackStream, Wanted};
 use super::server_url::ServerUrl;
+use super::token::TokenSource;
 use line::Line;
 
 /// Most bytes of a delta's pack: servers end one with the object that fills it, and the revision.
@@ -35,7 +36,7 @@ const DELTA_BYTES: usize = limits::PACK_BODY_BYTES + limits::REVISION_BYTES;
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The bearer token.
-    pub token: Option<String>,
+    pub token: TokenSource,
     /// Certificates in PEM to trust beside the system's.
     pub ca_pem: Option<Vec<u8>>,
 }
@@ -57,7 +58,7 @@ pub struct Http {
     line: Line,
     server: ServerUrl,
     tree: TreeKey,
-    token: Option<String>,
+    token: TokenSource,
 }
 
 impl Http {

@@ -41,6 +41,7 @@ use tracing::warn;
 
 use super::http::Http;
 use super::server_url::ServerUrl;
+use super::token::{Token, TokenSource};
 use supervisor::Supervisor;
 
 /// Longest wait for the transport, and again for the namespace.
@@ -61,7 +62,7 @@ pub struct Config {
     /// Who connects.
     pub agent: AgentName,
     /// The bearer token.
-    pub token: Option<String>,
+    pub token: TokenSource,
     /// Certificates in PEM to trust beside the system's.
     pub ca_pem: Option<Vec<u8>>,
     /// The way to the same server where WebSockets do not pass.
@@ -192,7 +193,7 @@ impl Link {
 }
 
 /// Connects and joins the namespace.
-async fn connect(config: &Config) -> Result<Link, End> {
+async fn connect(config: &Config, token: Option<&Token>) -> Result<Link, End> {
     let again = |reason: String| End::Again(reason, None);
     let (sender, inbound) = mpsc::channel(EVENTS);
     let is_lagged = Arc::new(AtomicBool::new(false));
@@ -203,7 +204,7 @@ async fn connect(config: &Config) -> Result<Link, End> {
     let auth = serde_json::to_value(Handshake {
         protocol: PROTOCOL_VERSION,
         agent: config.agent.clone(),
-        token: config.token.clone(),
+        token: token.map(|token| token.expose().to_owned()),
     })
     .map_err(|e| again(e.to_string()))?;
     let mut builder = ClientBuilder::new(config.server.socket_path())
@@ -284,9 +285,13 @@ fn refusal(text: &str) -> End {
     let message: String = message.chars().take(500).collect();
     let (name, reason) = message.split_once(": ").unwrap_or(("", &message));
     match serde_json::from_value(name.into()) {
-        Ok(ErrorCode::Protocol | ErrorCode::NotFound | ErrorCode::Malformed) => {
-            End::Denied(reason.to_owned())
-        }
+        Ok(
+            ErrorCode::Protocol
+            | ErrorCode::NotFound
+            | ErrorCode::Malformed
+            | ErrorCode::Unauthorized
+            | ErrorCode::Forbidden,
+        ) => End::Denied(reason.to_owned()),
         _ => End::Again(message, None),
     }
 }

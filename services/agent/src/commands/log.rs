@@ -5,7 +5,6 @@ use fsync_core::limits;
 use fsync_core::wire::LogItem;
 
 use super::{Exit, FolderArgs, Found, output::Output, unexpected};
-use crate::client::{Http, http};
 use crate::control::{PathText, Request, Response};
 
 /// Flags of `log`.
@@ -52,12 +51,7 @@ async fn through_agent(
 }
 
 async fn from_server(found: &Found, limit: usize) -> anyhow::Result<Vec<LogItem>> {
-    let config = &found.config;
-    let http = Http::new(
-        config.server.clone(),
-        config.tree.clone(),
-        http::Options::default(),
-    )?;
+    let http = found.http()?;
     http.check_version().await?;
     Ok(http.log(None, limit).await?)
 }

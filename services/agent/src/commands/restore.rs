@@ -7,7 +7,6 @@ use fsync_core::wire::LogItem;
 use indicatif::HumanCount;
 
 use super::{Exit, FolderArgs, Found, output::Output, unexpected};
-use crate::client::{Http, http};
 use crate::control::{PathText, Request, Response};
 
 /// Fewest digits of a shortened ref.
@@ -74,12 +73,7 @@ async fn resolve(found: &Found, text: &str) -> anyhow::Result<RevisionId> {
     if let Ok(revision) = text.parse() {
         return Ok(revision);
     }
-    let config = &found.config;
-    let http = Http::new(
-        config.server.clone(),
-        config.tree.clone(),
-        http::Options::default(),
-    )?;
+    let http = found.http()?;
     let items = http.log(None, limits::LOG_REVISIONS).await?;
     pick(&items, text).map_err(|reason| {
         anyhow::anyhow!("{reason}; `fsync-agent log` lists revisions, give a number or a ref of it")

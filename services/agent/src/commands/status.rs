@@ -188,6 +188,10 @@ fn exception(item: &ExceptionItem) -> String {
         Exception::Skipped { what } => format!("skipped: {what}"),
         Exception::Held => "held".to_owned(),
         Exception::LocalOnly => "on this disk only".to_owned(),
+        Exception::ReadOnly => {
+            "changed on this disk only: the token allows to read; `fsync-agent revert` puts the tree's version back"
+                .to_owned()
+        }
     };
     format!("{}: {why}", item.path)
 }

@@ -9,7 +9,7 @@ use fsync_core::label::{AgentName, TreeKey};
 use fsync_runtime::{Shutdown, duration};
 
 use super::{Exit, output::Output};
-use crate::client::ServerUrl;
+use crate::client::{ServerUrl, TokenSource};
 use crate::marker::{Claim, Wish};
 use crate::progress;
 use crate::run::{self, Options, Outcome};
@@ -29,7 +29,8 @@ pub struct Args {
     /// The shared tree, as NAME or TENANT/NAME
     #[arg(long, env = "FSYNC_TREE", value_name = "NAME")]
     tree: TreeKey,
-    /// File that holds the access token
+    /// File that holds the access token, read again when it changes [default: what `login` stored for
+    /// the server]
     #[arg(long, env = "FSYNC_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
     /// File with certificates (PEM) to trust beside the system's
@@ -57,7 +58,10 @@ pub struct Args {
 /// # Errors
 /// Whatever keeps the folder from being synced; the message says what to do.
 pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
-    let token = args.token_file.as_deref().map(read_token).transpose()?;
+    let token = match &args.token_file {
+        Some(path) => TokenSource::file(path)?,
+        None => super::stored_token(&args.server)?,
+    };
     let ca_pem = args.ca_file.as_deref().map(read_ca).transpose()?;
     let claim = Claim::take(&Wish {
         dir: args.dir,
@@ -65,6 +69,8 @@ pub async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
         server: args.server,
         agent: args.agent_name,
         state_dir: args.state_dir,
+        token_file: args.token_file,
+        ca_file: args.ca_file,
     })?;
     output.note(&format!(
         "syncing {} with tree {} on {} as {}",
@@ -107,20 +113,6 @@ fn told(outcome: Outcome, output: &Output) -> Exit {
     }
 }
 
-fn read_token(path: &Path) -> anyhow::Result<String> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the token file {}", path.display()))?;
-    let token = text.trim();
-    let is_token = !token.is_empty() && token.bytes().all(|b| b.is_ascii_graphic());
-    anyhow::ensure!(
-        is_token,
-        "the token file {} does not hold one token: it must be one line without spaces. Servers of this release ask for \
-         none: leave --token-file out",
-        path.display()
-    );
-    Ok(token.to_owned())
-}
-
-fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read_ca(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read the CA file {}", path.display()))
 }

@@ -50,6 +50,12 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         hold: Option<u64>,
     },
+    /// Give up what was changed here and may not be sent.
+    Revert {
+        /// Only this path and what is below it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<PathText>,
+    },
     /// Take the held changes back.
     Reject {
         /// One hold; without it, all.
@@ -95,6 +101,11 @@ pub enum Response {
     Released {
         /// The holds that ended.
         holds: Vec<u64>,
+    },
+    /// To [`Request::Revert`].
+    Reverted {
+        /// How many paths get the tree's version.
+        paths: u64,
     },
     /// The request was not carried out.
     Failed(Failure),

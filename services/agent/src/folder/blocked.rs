@@ -36,8 +36,8 @@ pub(super) struct Blocked {
     /// There may be blocked paths.
     may_be: bool,
     pause: Duration,
-    /// The time alone made the last try: the next one is later.
-    is_patient: bool,
+    /// How much longer the next pause is: twice, if the time alone made the last try.
+    factor: u32,
     look: Option<Moment>,
     /// Paths to be scanned because they are no longer blocked.
     released: Vec<RelPath>,
@@ -49,7 +49,7 @@ impl Default for Blocked {
             is_new: false,
             may_be: true,
             pause: Duration::ZERO,
-            is_patient: false,
+            factor: 1,
             look: None,
             released: Vec::new(),
         }
@@ -71,7 +71,7 @@ impl Blocked {
     /// Returns when blocked paths are tried again; sets the time if there are new ones.
     pub(super) fn wake(&mut self, now: Moment) -> Option<Moment> {
         if std::mem::take(&mut self.is_new) && self.look.is_none() {
-            let factor = 1 + u32::from(std::mem::take(&mut self.is_patient));
+            let factor = std::mem::replace(&mut self.factor, 1);
             self.pause = self
                 .pause
                 .saturating_mul(factor)
@@ -104,7 +104,7 @@ impl Folder {
         if !is_due && !is_asked {
             return Ok(None);
         }
-        self.blocked.is_patient = is_due && !is_asked;
+        self.blocked.factor = if is_asked { 1 } else { 2 };
         let released = self.unblock_all()?;
         Ok((!released.is_empty()).then_some(Input::Decided { released }))
     }

@@ -136,7 +136,7 @@ fn fetch_failed(failure: NetFailure, out: &mut Vec<FolderEffect>) -> Input {
             ))));
             Input::Failed(Failure::Retry(std::time::Duration::from_secs(2)))
         }
-        NetFailure::Refused(reason) => {
+        NetFailure::Refused(reason) | NetFailure::ReadOnly(reason) => {
             out.push(FolderEffect::Notice(Notice::Trouble(reason)));
             Input::Failed(Failure::Retry(std::time::Duration::from_secs(5)))
         }

@@ -51,6 +51,8 @@ pub enum FolderInput {
     Approve(HoldKind),
     /// The user refuses a hold's deletes: what they concern comes back.
     Reject(HoldKind),
+    /// The user gives up what was changed at a path and below it and may not be sent.
+    Revert(RelPath),
     /// Answer to [`FolderEffect::GoOn`].
     GoOn,
     /// Time passed.
@@ -228,6 +230,8 @@ pub enum NetFailure {
     Missing(Vec<ObjectId>),
     /// The service does not know the revision that was started from.
     BaseUnknown,
+    /// The token only allows to read; for people.
+    ReadOnly(String),
     /// A file changed while it was sent.
     Gone,
     /// Asking again is pointless until something else changes; for people.

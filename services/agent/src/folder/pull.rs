@@ -441,7 +441,7 @@ fn chunks_failed(failure: NetFailure, out: &mut Vec<FolderEffect>) -> Input {
             ))));
             Failure::Retry(LOST_PAUSE)
         }
-        NetFailure::Refused(reason) => {
+        NetFailure::Refused(reason) | NetFailure::ReadOnly(reason) => {
             out.push(FolderEffect::Notice(Notice::Trouble(reason)));
             Failure::Retry(LOST_PAUSE)
         }

@@ -57,7 +57,7 @@ pub(super) struct Pending {
     /// The head's root that it was made against.
     head_root: ObjectId,
     /// The synced tree when it was made.
-    synced_before: ObjectId,
+    pub(super) synced_before: ObjectId,
     /// The synced tree once it is acknowledged, but for what changed in it meanwhile.
     pub(super) synced_after: ObjectId,
     /// Where contents are read that do not stand in the folder where the revision has them.
@@ -287,7 +287,7 @@ impl Folder {
         Ok(Input::PushImpossible { stale })
     }
 
-    fn drop_pending(&mut self) -> Result<(), FolderError> {
+    pub(super) fn drop_pending(&mut self) -> Result<(), FolderError> {
         self.parts
             .state
             .update(Durability::Lazy, |tx| tx.set_value(RECORD, None))?;
@@ -330,6 +330,7 @@ impl Folder {
             }
             Err(NetFailure::Retry(after)) => Ok(Some(Input::Failed(Failure::Retry(after)))),
             Err(NetFailure::Unreachable) => Ok(Some(Input::Failed(Failure::Unreachable))),
+            Err(NetFailure::ReadOnly(reason)) => self.keep_here(&pending, &reason, out).map(Some),
             Err(NetFailure::Refused(reason)) => {
                 out.push(FolderEffect::Notice(Notice::Trouble(reason)));
                 Ok(Some(Input::Failed(Failure::Retry(

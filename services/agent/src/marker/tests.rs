@@ -28,6 +28,8 @@ impl Place {
             server: "http://localhost:8484".parse().unwrap(),
             agent: None,
             state_dir: Some(self.root.path().join("state").join(state)),
+            token_file: None,
+            ca_file: None,
         }
     }
 }

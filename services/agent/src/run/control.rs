@@ -64,6 +64,12 @@ impl Driver {
             }
             Request::Verify => return self.verify(reply),
             Request::Approve { hold } => self.release(hold, FolderInput::Approve)?,
+            Request::Revert { path } => {
+                let path = path.map(|path| path.0).unwrap_or_default();
+                let paths = self.folder.kept_here(&path)?.len() as u64;
+                self.feed(FolderInput::Revert(path))?;
+                Response::Reverted { paths }
+            }
             Request::Reject { hold } => self.release(hold, FolderInput::Reject)?,
         };
         // The verb may be gone; then nobody reads the answer.

@@ -227,6 +227,7 @@ pub(super) fn failure_of(error: &ClientError) -> NetFailure {
         ClientError::Missing(ids) | ClientError::Lost(ids) => NetFailure::Missing(ids.clone()),
         ClientError::BaseUnknown => NetFailure::BaseUnknown,
         ClientError::UploadUnknown => NetFailure::Retry(Duration::ZERO),
+        ClientError::ReadOnly { .. } => NetFailure::ReadOnly(error.to_string()),
         error => match error.next_step() {
             NextStep::Retry(after) => NetFailure::Retry(after),
             NextStep::Reconnect => NetFailure::Unreachable,

@@ -36,6 +36,8 @@ mod plan;
 #[cfg(test)]
 mod revision;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod seek;
 #[cfg(test)]
 mod sketch;

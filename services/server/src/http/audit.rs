@@ -70,6 +70,9 @@ mod tests {
             (ErrorCode::Missing, false),
             (ErrorCode::BaseUnknown, false),
             (ErrorCode::NotFound, false),
+            (ErrorCode::Unauthorized, false),
+            (ErrorCode::Forbidden, false),
+            (ErrorCode::RateLimited, false),
             (ErrorCode::UploadUnknown, false),
             (ErrorCode::Unavailable, false),
         ] {

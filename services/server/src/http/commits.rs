@@ -3,19 +3,23 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
+use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::revision::Revision;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::UploadId;
-use fsync_core::wire::{CommitAnswer, CommitOutcome, UPLOAD_HEADER};
+use fsync_core::wire::{CommitAnswer, CommitOutcome, ErrorCode, UPLOAD_HEADER};
 
-use super::{Api, OfTree, pack, uploads};
+use super::access::Writes;
+use super::{Api, pack, uploads};
+use crate::access_log::{self, Attempt};
+use crate::auth::Identity;
 use crate::http::error::ApiError;
 use crate::metrics::metrics;
 use crate::tree::Commit;
 
 pub(super) async fn post(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Writes(tree, identity): Writes,
     request: Request,
 ) -> Result<Json<CommitAnswer>, ApiError> {
     let upload = upload_of(request.headers())?;
@@ -35,6 +39,10 @@ pub(super) async fn post(
         ));
     };
     let revision = Revision::decode(&bytes).map_err(|e| ApiError::malformed("the revision", e))?;
+    if !identity.is_agent(&revision.author) {
+        return Err(not_the_author(&identity, &tree, &revision.author));
+    }
+    let author = revision.author.clone();
     let payload = received.store(&api, &tree.tenant).await?;
     let commit = Commit {
         id,
@@ -43,14 +51,30 @@ pub(super) async fn post(
         payload,
         upload,
     };
-    let answer = api.trees.commit(tree, commit).await;
+    let answer = api.trees.commit(tree.clone(), commit).await;
     metrics().commit(match answer.as_ref().map(|answer| answer.outcome) {
         Ok(CommitOutcome::Head) => "head",
         Ok(CommitOutcome::Merged) => "merged",
         Ok(CommitOutcome::Done) => "done",
         Err(_) => "refused",
     });
-    Ok(Json(answer?))
+    let answer = answer?;
+    let what = format!("{id} by {author}");
+    access_log::allowed(identity.subject(), "commit", &tree, &what);
+    Ok(Json(answer))
+}
+
+/// A token for one agent makes no history under another's name.
+fn not_the_author(identity: &Identity, tree: &TreeKey, author: &AgentName) -> ApiError {
+    access_log::denied(&Attempt {
+        subject: identity.subject(),
+        action: "commit",
+        place: author.as_str(),
+        tree: Some(tree),
+        reason: "not the author",
+    });
+    let message = format!("the token is for another agent than {author}");
+    ApiError::new(ErrorCode::Forbidden, message)
 }
 
 fn upload_of(headers: &HeaderMap) -> Result<Option<UploadId>, ApiError> {

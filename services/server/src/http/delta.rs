@@ -18,7 +18,8 @@ use fsync_core::service::facts::Questions;
 use fsync_core::service::record::Stored;
 use fsync_core::wire::{MOVES_HEADER, MOVES_HEADER_BYTES, Seq};
 
-use super::{Api, OfTree, pack};
+use super::access::Reads;
+use super::{Api, pack};
 use crate::http::error::ApiError;
 
 /// How far before `from` the chain of hints is read: a base that was merged in hangs on revisions
@@ -33,7 +34,7 @@ pub(super) struct Range {
 
 pub(super) async fn get(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Reads(tree): Reads,
     range: Result<Query<Range>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, ApiError> {
     let Query(range) = range.map_err(|e| ApiError::malformed("the query", e))?;

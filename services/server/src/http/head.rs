@@ -5,12 +5,13 @@ use axum::extract::State;
 use fsync_core::service::facts::Questions;
 use fsync_core::wire::HeadAnswer;
 
-use super::{Api, OfTree};
+use super::Api;
+use super::access::Reads;
 use crate::http::error::ApiError;
 
 pub(super) async fn get(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Reads(tree): Reads,
 ) -> Result<Json<HeadAnswer>, ApiError> {
     let questions = Questions {
         head: true,

@@ -15,8 +15,9 @@ use fsync_core::service::known::Known;
 use fsync_core::service::record::Stored;
 use fsync_core::wire::{KnownAnswer, KnownRequest};
 
+use super::Api;
+use super::access::Reads;
 use super::json::Body;
-use super::{Api, OfTree};
 use crate::http::error::ApiError;
 use crate::store::Loaded;
 
@@ -28,7 +29,7 @@ const REVISIONS: usize = 10_000;
 
 pub(super) async fn post(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Reads(tree): Reads,
     Body(request): Body<KnownRequest>,
 ) -> Result<Json<KnownAnswer>, ApiError> {
     limits::check("versions in a request", VERSIONS, request.versions.len())

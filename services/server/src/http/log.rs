@@ -7,7 +7,8 @@ use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::Stored;
 use fsync_core::wire::{LogAnswer, LogItem, Seq};
 
-use super::{Api, OfTree};
+use super::Api;
+use super::access::Reads;
 use crate::http::error::ApiError;
 
 #[derive(Debug, serde::Deserialize)]
@@ -18,7 +19,7 @@ pub(super) struct Page {
 
 pub(super) async fn get(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Reads(tree): Reads,
     page: Result<Query<Page>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Json<LogAnswer>, ApiError> {
     let Query(page) = page.map_err(|e| ApiError::malformed("the query", e))?;

@@ -12,13 +12,14 @@ use fsync_core::service::error::ServiceError;
 use fsync_core::service::record::UploadId;
 use fsync_core::wire::{ErrorCode, HaveAnswer, ObjectsRequest};
 
+use super::access::Reads;
 use super::json::Body;
-use super::{Api, OfTree, pack};
+use super::{Api, pack};
 use crate::http::error::ApiError;
 
 pub(super) async fn post(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Reads(tree): Reads,
     Body(request): Body<ObjectsRequest>,
 ) -> Result<Response, ApiError> {
     check(&request)?;
@@ -57,7 +58,7 @@ const READ_OBJECTS: usize = 512;
 
 pub(super) async fn have(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Reads(tree): Reads,
     Body(request): Body<ObjectsRequest>,
 ) -> Result<Json<HaveAnswer>, ApiError> {
     check(&request)?;

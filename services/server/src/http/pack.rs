@@ -1,6 +1,7 @@
 //! Packs in bodies: read, verified, and taken apart into what admission and stores need.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -18,10 +19,12 @@ use fsync_core::service::record::{PackEntry, Payload};
 use fsync_core::wire::{ErrorCode, PACK_TYPE};
 use futures_util::StreamExt;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, timeout_at};
 
 use super::Api;
-use super::json::content_length;
+use super::json::{content_length, too_slow};
 use crate::http::error::ApiError;
+use crate::limits::{BODY_SLOWEST, BODY_STALL};
 
 /// Objects of a push up to this size together, in bytes, are kept in the journal's own transaction.
 const INLINE_BYTES: usize = 256 * 1024;
@@ -47,7 +50,7 @@ pub(super) struct Received {
 
 /// Reads and verifies a request's pack.
 pub(super) async fn receive(api: &Api, request: Request) -> Result<Received, ApiError> {
-    let length = content_length(&request);
+    let length = content_length(request.headers());
     let too_large = || {
         let message = format!(
             "the pack is over {} bytes: split it",
@@ -78,7 +81,15 @@ async fn read(request: Request, length: Option<usize>) -> Result<Option<Vec<Byte
     let mut raw = Vec::new();
     let mut last = BytesMut::with_capacity(length.unwrap_or(PIECE_BYTES).min(PIECE_BYTES));
     let mut body = request.into_body().into_data_stream();
-    while let Some(piece) = body.next().await {
+    // Room is held as long as a body comes: one that trickles must not hold it for ever.
+    let most = length.unwrap_or(limits::PACK_BODY_BYTES) as u64;
+    let end = Instant::now() + BODY_STALL + Duration::from_secs(most / BODY_SLOWEST);
+    loop {
+        let until = end.min(Instant::now() + BODY_STALL);
+        let piece = timeout_at(until, body.next()).await;
+        let Some(piece) = piece.map_err(|_elapsed| too_slow())? else {
+            break;
+        };
         let mut piece = piece.map_err(|e| ApiError::malformed("the pack cannot be read", e))?;
         let Some(rest) = left.checked_sub(piece.len()) else {
             return Ok(None);

@@ -8,8 +8,10 @@ use fsync_core::service::record::UploadId;
 use fsync_core::wire::{UploadAnswer, UploadRequest};
 use tracing::info;
 
+use super::access::Writes;
 use super::json::Body;
-use super::{Api, OfTree, pack};
+use super::{Api, pack};
+use crate::access_log;
 use crate::clock;
 use crate::http::error::ApiError;
 use crate::journal::Lease;
@@ -37,11 +39,12 @@ fn answer(upload: UploadId) -> Json<UploadAnswer> {
 
 pub(super) async fn post(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Writes(tree, identity): Writes,
     Body(request): Body<UploadRequest>,
 ) -> Result<Json<UploadAnswer>, ApiError> {
     let upload = UploadId(clock::random_u64() >> (u64::BITS - UPLOAD_BITS));
     info!(upload = upload.0, agent = %request.agent, "upload session opened");
+    access_log::allowed(identity.subject(), "upload", &tree, request.agent.as_str());
     let journal = api.store.journal();
     let opened = journal.open_upload(tree, upload, lease()).await;
     opened.map_err(ServiceError::from)?;
@@ -50,7 +53,7 @@ pub(super) async fn post(
 
 pub(super) async fn put(
     State(api): State<Api>,
-    OfTree(tree): OfTree,
+    Writes(tree, _): Writes,
     Path(path): Path<std::collections::HashMap<String, String>>,
     request: Request,
 ) -> Result<Json<UploadAnswer>, ApiError> {

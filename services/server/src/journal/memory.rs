@@ -16,6 +16,7 @@ use fsync_core::service::record::{
 use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::{Answer, Journal, JournalError, Lease, Sweep};
+use crate::auth::{REVOCATIONS, Revocation, Revocations};
 use crate::cluster::ClusterId;
 
 /// A journal that ends with the process.
@@ -23,6 +24,7 @@ use crate::cluster::ClusterId;
 pub struct Memory {
     ledger: Mutex<Ledger>,
     cluster: OnceLock<ClusterId>,
+    revoked: Mutex<Revocations>,
 }
 
 impl Memory {
@@ -54,6 +56,24 @@ impl Journal for Memory {
     fn lead(&self, _token: u64, _time: Duration) -> Answer<'_, bool> {
         // There is nobody else.
         Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn revoke(&self, revocation: Revocation) -> Answer<'_, bool> {
+        let mut revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room =
+            revoked.list.len() < REVOCATIONS || revoked.list.contains_key(&revocation.who);
+        if has_room {
+            let since = Now(revocation.since_ms);
+            revoked.list.insert(revocation.who, since);
+            revoked.version += 1;
+        }
+        Box::pin(std::future::ready(Ok(has_room)))
+    }
+
+    fn revocations(&self, known: Option<u64>) -> Answer<'_, Option<Revocations>> {
+        let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = (known != Some(revoked.version)).then(|| revoked.clone());
+        Box::pin(std::future::ready(Ok(news)))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -29,10 +29,12 @@ use fsync_runtime::fault::{self, Point};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Answer, Journal, JournalError, Lease, PackUse, Sweep};
+use crate::auth::{Revocation, Revocations};
 use crate::cluster::ClusterId;
 
 mod loss;
 mod read;
+mod revoked;
 mod sweep;
 mod tables;
 mod write;
@@ -244,6 +246,14 @@ impl Journal for Redb {
     fn lead(&self, _token: u64, _time: Duration) -> Answer<'_, bool> {
         // The lock of the data directory: there is nobody else.
         Box::pin(std::future::ready(Ok(true)))
+    }
+
+    fn revoke(&self, revocation: Revocation) -> Answer<'_, bool> {
+        self.write(move |tables| tables.revoke(&revocation))
+    }
+
+    fn revocations(&self, known: Option<u64>) -> Answer<'_, Option<Revocations>> {
+        self.read(move |view| view.revocations(known))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -28,6 +28,7 @@ use fsync_core::service::record::{
 use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::{Answer, Journal, JournalError, Lease, PackUse, Sweep};
+use crate::auth::{Revocation, Revocations};
 use crate::cluster::ClusterId;
 use crate::redis::{Redis, RedisError};
 
@@ -36,6 +37,7 @@ mod cluster;
 mod index;
 mod loss;
 mod packs;
+mod revoked;
 mod sweep;
 mod tree;
 mod upload;
@@ -81,6 +83,14 @@ impl Journal for Shared {
 
     fn lead(&self, token: u64, time: Duration) -> Answer<'_, bool> {
         Box::pin(async move { self.take_lead(token, time).await })
+    }
+
+    fn revoke(&self, revocation: Revocation) -> Answer<'_, bool> {
+        Box::pin(async move { self.shut_out(&revocation).await })
+    }
+
+    fn revocations(&self, known: Option<u64>) -> Answer<'_, Option<Revocations>> {
+        Box::pin(async move { self.shut_out_since(known).await })
     }
 
     fn close(&self) -> Answer<'_, ()> {

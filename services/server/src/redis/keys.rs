@@ -17,6 +17,8 @@
 //! PREFIX:{o.TENANT.NN}:bytes              bytes in `inline`
 //! PREFIX:{meta}:cluster                   number of the service, the same as in its blob store
 //! PREFIX:{meta}:collector                 token of the replica that collects garbage
+//! PREFIX:{meta}:revoked                   hash who (`auth/revoked.rs`) -> since ms
+//! PREFIX:{meta}:revoked.version           counts the changes of `revoked`
 //! PREFIX:{meta}:probe                     written and removed at start, to see that scripts may
 //! PREFIX:b:PATH, PREFIX:{b.DIR}:names, PREFIX:{b}:dirs    contents, see `blobs/redis.rs`
 //! ```
@@ -195,6 +197,14 @@ impl Keys {
 
     pub(crate) fn cluster(&self) -> String {
         self.key("meta", "cluster")
+    }
+
+    pub(crate) fn revoked(&self) -> String {
+        self.key("meta", "revoked")
+    }
+
+    pub(crate) fn revoked_version(&self) -> String {
+        self.key("meta", "revoked.version")
     }
 
     pub(crate) fn probe(&self) -> String {

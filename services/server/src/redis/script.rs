@@ -56,6 +56,9 @@ pub(crate) static REPOINT: LazyLock<Script> =
 /// Takes rows out of a shard, if they are still what they were.
 pub(crate) static TAKE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("script/take.lua")));
+/// Shuts a token or a subject out.
+pub(crate) static REVOKE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("script/revoke.lua")));
 /// Shows that scripts may read, write and publish.
 pub(crate) static PROBE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("script/probe.lua")));

@@ -6,18 +6,21 @@
 //! Does not: remember anything between two requests. What moved in between shows as another head
 //! than the agent knows of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fsync_core::limits;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::subscribe::{Frame, Input, SocketNo};
 use fsync_core::wire::{
-    Bye, ErrorBody, Head, Heads, Subscribe, TreeHead, Watch, WatchAnswer, Watched,
+    Bye, ByeCode, ErrorBody, ErrorCode, Head, Heads, Subscribe, TreeHead, Watch, WatchAnswer,
+    Watched,
 };
 use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::time::{Instant, timeout_at};
 
 use super::{BUFFER_FRAMES, Listener, Sockets};
+use crate::auth::Identity;
 
 /// When an agent comes back that could not be answered, in milliseconds.
 const RETRY_MS: u64 = 1_000;
@@ -46,16 +49,21 @@ impl Sockets {
     ///
     /// # Errors
     /// What a `subscribe` is refused for; `Unavailable` if the replica ends.
-    pub async fn watch(&self, watch: Watch) -> Result<WatchAnswer, ErrorBody> {
+    pub async fn watch(
+        &self,
+        identity: Arc<Identity>,
+        watch: Watch,
+    ) -> Result<WatchAnswer, ErrorBody> {
         if self.is_closing() {
             return Err(unavailable("the server is shutting down: reconnect", None));
         }
-        let (sender, mut frames) = mpsc::channel(BUFFER_FRAMES);
-        let number = self.next_number();
-        self.enter(number, Listener::Watch(sender));
-        let visit = Visit(self, number);
         let wait = Duration::from_millis(watch.wait_ms.min(limits::WATCH_MS));
         let (subscribe, known) = split(watch);
+        let seat = self.admit_request(&identity, &subscribe)?;
+        let (sender, mut frames) = mpsc::channel(BUFFER_FRAMES);
+        let number = self.next_number();
+        self.enter(number, Listener::Watch(sender), (identity, seat));
+        let visit = Visit(self, number);
         self.input(Input::Subscribe(number, subscribe));
         let answer = news(&mut frames, &known, wait).await;
         drop(visit);
@@ -135,6 +143,14 @@ fn take(answer: &mut WatchAnswer, frame: Frame) -> Result<(), ErrorBody> {
 }
 
 fn unavailable(reason: &str, bye: Option<&Bye>) -> ErrorBody {
+    if bye.is_some_and(|bye| bye.code == ByeCode::Denied) {
+        return ErrorBody {
+            code: ErrorCode::Unauthorized,
+            message: reason.to_owned(),
+            missing: Vec::new(),
+            retry_after_ms: None,
+        };
+    }
     let error = ServiceError::Unavailable {
         reason: reason.to_owned(),
         retry_after_ms: bye.and_then(|bye| bye.retry_after_ms).unwrap_or(RETRY_MS),

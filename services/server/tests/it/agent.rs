@@ -55,6 +55,20 @@ impl Agent {
         }
     }
 
+    /// Makes an agent that presents a token; `tree` is TENANT/NAME.
+    pub fn with_token(server: &str, tree: &str, token: &str) -> Self {
+        fsync_runtime::crypto::install();
+        let mut headers = reqwest::header::HeaderMap::new();
+        let value = format!("Bearer {token}").parse().unwrap();
+        headers.insert(reqwest::header::AUTHORIZATION, value);
+        let http = reqwest::Client::builder().default_headers(headers);
+        Self {
+            http: http.build().unwrap(),
+            base: format!("{server}/v1/trees/{tree}"),
+            ..Self::new(server, "unused", "laptop")
+        }
+    }
+
     /// Builds the revision of a tree of files, with all its objects.
     pub fn revision(&self, files: &Files, parents: &[RevisionId]) -> (Revision, Vec<Object>) {
         let (root, objects) = build(files);

@@ -15,6 +15,7 @@ use fsync_core::service::record::{
     CommitWrite, NewRevision, PackEntry, PackId, PackPlace, Payload, Place, UploadId,
 };
 use fsync_core::wire::{Epoch, Head, Seq};
+use fsync_server::auth::Revocation;
 use fsync_server::cluster::ClusterId;
 use fsync_server::journal::memory::Memory;
 use fsync_server::journal::redb::Redb;
@@ -75,6 +76,7 @@ macro_rules! contract {
 
 contract!(
     the_first_number_of_a_service_stays,
+    who_is_shut_out_stays_out,
     a_new_tree_has_nothing,
     a_commit_moves_head_and_lineage,
     a_commit_on_another_head_changes_nothing,
@@ -97,6 +99,46 @@ contract!(
     the_log_is_newest_first_in_pages,
     the_chain_after_a_revision_is_in_order,
 );
+
+async fn who_is_shut_out_stays_out(journal: &dyn Journal) {
+    let revoke = |who: &str, since_ms| Revocation {
+        who: who.parse().unwrap(),
+        since_ms,
+    };
+    let before = journal.revocations(None).await.unwrap().unwrap();
+    assert!(before.list.is_empty());
+    let known = Some(before.version);
+    assert_eq!(journal.revocations(known).await.unwrap(), None);
+    assert!(journal.revoke(revoke("token:a:b/c", 5)).await.unwrap());
+    assert!(
+        journal
+            .revoke(revoke("subject:team/anna@x", 6))
+            .await
+            .unwrap()
+    );
+    let after = journal.revocations(known).await.unwrap().unwrap();
+    assert_ne!(after.version, before.version);
+    // A second time counts from then on.
+    assert!(
+        journal
+            .revoke(revoke("subject:team/anna@x", 9))
+            .await
+            .unwrap()
+    );
+    let last = journal
+        .revocations(Some(after.version))
+        .await
+        .unwrap()
+        .unwrap();
+    let list: Vec<(String, u64)> = last
+        .list
+        .iter()
+        .map(|(w, s)| (w.to_string(), s.0))
+        .collect();
+    let expected = [("token:a:b/c", 5), ("subject:team/anna@x", 9)];
+    assert_eq!(list, expected.map(|(who, since)| (who.to_owned(), since)));
+    assert_eq!(journal.revocations(Some(last.version)).await.unwrap(), None);
+}
 
 async fn the_first_number_of_a_service_stays(journal: &dyn Journal) {
     let (one, two) = (ClusterId(u128::MAX - 1), ClusterId(2));

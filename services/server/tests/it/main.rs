@@ -6,14 +6,19 @@
 )]
 
 mod agent;
+mod auth;
 mod blobs;
 mod bus;
 mod checkpoints;
 mod contract;
+mod door;
 mod drain;
+mod flood;
 mod fsck;
 mod gc;
+mod hostile;
 mod http;
 mod redis;
 mod s3;
 mod socket;
+mod tls;

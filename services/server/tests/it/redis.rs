@@ -8,6 +8,11 @@ mod server;
 
 pub(crate) use server::{RedisCluster, RedisSentinel, RedisServer};
 
+/// Returns a port of this machine that nobody uses.
+pub(crate) fn free_port() -> u16 {
+    server::free_port().unwrap()
+}
+
 /// Returns how to reach a server.
 pub(crate) fn config_of(server: &RedisServer) -> RedisConfig {
     at(&server.url())

@@ -73,6 +73,10 @@ impl Socket {
         socket
     }
 
+    pub(crate) async fn emit(&self, name: &str, data: Value) {
+        self.client.emit(name, data).await.unwrap();
+    }
+
     /// Ends the connection.
     pub(crate) async fn leave(self) {
         self.client.disconnect().await.unwrap();

@@ -24,8 +24,8 @@ impl Http {
         if let Some(context) = trace::current() {
             request = request.header(TRACE_HEADER, context);
         }
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
+        match self.token.current() {
+            Some(token) => request.bearer_auth(token.expose()),
             None => request,
         }
     }

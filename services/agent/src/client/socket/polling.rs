@@ -192,8 +192,8 @@ impl Supervisor {
                     }
                 }
                 () = sleep_until(self.polling.return_at), if returning.is_none() => {
-                    let config = self.config.clone();
-                    returning = Some(Box::pin(async move { connect(&config).await }));
+                    let (config, token) = (self.config.clone(), self.token.clone());
+                    returning = Some(Box::pin(async move { connect(&config, token.as_ref()).await }));
                 }
                 link = now_or_never(&mut returning) => {
                     returning = None;
@@ -224,12 +224,15 @@ impl Supervisor {
     ) -> Option<End> {
         let error = match answer {
             Ok(answer) => {
+                self.was_joined = true;
                 self.polling.failures = 0;
                 let mut told = trees.take(answer).into_iter();
                 let is_full = told.any(|event| self.events.try_send(event).is_err());
                 let reason = "the agent is too busy to take events".to_owned();
                 return is_full.then_some(End::Again(reason, None));
             }
+            // Another token may be at hand; the same one is of no use any more.
+            Err(ClientError::Token { message }) => return Some(End::Denied(message)),
             Err(error) => error,
         };
         self.polling.failures += 1;

@@ -12,12 +12,16 @@ use tracing::{debug, info, warn};
 use super::polling::Polling;
 use super::{Command, Config, End, Inbound, Link, SocketEvent, connect};
 use crate::client::backoff::{self, Backoff, jitter};
+use crate::client::token::Token;
 
 /// Quiet time after which the connection is probed: the beacon (10 s) is overdue.
 const QUIET: Duration = Duration::from_secs(12);
 /// Quiet time after which the connection is given up, though it was probed: with the time to make
 /// a new one, a change that was missed is here within 35 s.
 const DEAD: Duration = Duration::from_secs(25);
+
+/// How long another token is waited for when one that was good is not any more.
+const NEW_TOKEN: Duration = Duration::from_secs(10);
 
 /// See the head of [`super`].
 pub(super) struct Supervisor {
@@ -26,6 +30,10 @@ pub(super) struct Supervisor {
     pub(super) commands: Receiver<Command>,
     pub(super) polling: Polling,
     last_subscribe: Option<Subscribe>,
+    /// The token of the connection.
+    pub(super) token: Option<Token>,
+    /// Whether the server ever let this agent in.
+    pub(super) was_joined: bool,
     pub(super) stop: CancellationToken,
 }
 
@@ -42,6 +50,8 @@ impl Supervisor {
             commands,
             polling: Polling::default(),
             last_subscribe: None,
+            token: None,
+            was_joined: false,
             stop,
         }
     }
@@ -53,6 +63,10 @@ impl Supervisor {
             let end = self.connection(&mut waits).await;
             let (reason, wait) = match end {
                 End::Stop => return,
+                // It may be another token's turn: then the same question has another answer.
+                End::Denied(reason) if self.has_new_token(&reason).await => {
+                    (reason, Some(Duration::ZERO))
+                }
                 End::Denied(reason) => {
                     warn!(server = %self.config.server, reason, "server denies this agent");
                     self.tell_at_last(SocketEvent::Denied { reason }).await;
@@ -71,6 +85,23 @@ impl Supervisor {
             if !self.pause(wait).await {
                 return;
             }
+        }
+    }
+
+    /// Waits a little for another token than the one that was denied.
+    async fn has_new_token(&self, reason: &str) -> bool {
+        let source = &self.config.token;
+        if source.changed(self.token.as_ref(), Duration::ZERO).await {
+            return true;
+        }
+        // Only what was good before can be replaced in time; the first token is simply wrong.
+        if !self.was_joined {
+            return false;
+        }
+        warn!(server = %self.config.server, reason, "the token is not taken any more; waiting for another one");
+        tokio::select! {
+            () = self.stop.cancelled() => false,
+            changed = source.changed(self.token.as_ref(), NEW_TOKEN) => changed,
         }
     }
 
@@ -96,13 +127,14 @@ impl Supervisor {
 
     async fn connection(&mut self, waits: &mut Backoff) -> End {
         self.last_subscribe = None;
+        self.token = self.config.token.current();
         if self.polling.is_on() {
             return self.poll().await;
         }
         let stop = self.stop.clone();
         let link = tokio::select! {
             () = stop.cancelled() => return End::Stop,
-            link = connect(&self.config) => link,
+            link = connect(&self.config, self.token.as_ref()) => link,
         };
         let link = match link {
             Ok(link) => link,
@@ -119,6 +151,7 @@ impl Supervisor {
 
     /// Serves a connection to its end.
     pub(super) async fn live(&mut self, mut link: Link, waits: &mut Backoff) -> End {
+        self.was_joined = true;
         if self.polling.end() {
             info!(server = %self.config.server, "WebSockets pass again");
         }

@@ -121,7 +121,7 @@ fn restore_excepted(
     for dir in gone {
         for (path, exception) in tx.exceptions_within(dir)? {
             match exception {
-                Exception::Held => {}
+                Exception::Held | Exception::ReadOnly => {}
                 // It stood in the directory, on this disk only.
                 Exception::LocalOnly => tx.set_exception(&path, None)?,
                 _ => edits.restore(&path)?,

@@ -12,8 +12,9 @@ use fsync_core::wire::{Head, Seq};
 
 use super::tables::{
     CLUSTER, COMPLETE, DOOMED, HEADS, INLINE, INLINE_BYTES, LINEAGE, LOST, META, OBJECTS, OwnedId,
-    PACKS, REVISIONS, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS, cluster_of,
-    head_row, id_of, object_key, owner_of, revision_key, upload_key, upload_range, uploaded_id,
+    PACKS, REVISIONS, REVOKED, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS,
+    cluster_of, head_row, id_of, object_key, owner_of, revision_key, upload_key, upload_range,
+    uploaded_id,
 };
 use super::{JournalError, failed, store_error};
 use crate::cluster::ClusterId;
@@ -35,6 +36,7 @@ pub(super) struct View {
     doomed: ReadOnlyTable<(u32, u128), u64>,
     uploads: ReadOnlyTable<u64, (u32, u64)>,
     upload_objects: ReadOnlyTable<&'static [u8; UPLOAD_ID_BYTES], ()>,
+    pub(super) revoked: ReadOnlyTable<&'static str, u64>,
 }
 
 impl View {
@@ -56,6 +58,7 @@ impl View {
             upload_objects: transaction
                 .open_table(UPLOAD_OBJECTS)
                 .map_err(store_error)?,
+            revoked: transaction.open_table(REVOKED).map_err(store_error)?,
         })
     }
 
@@ -208,7 +211,7 @@ impl View {
         Ok(cluster_of(self.number(high)?, self.number(low)?))
     }
 
-    fn number(&self, name: &str) -> Result<u64, JournalError> {
+    pub(super) fn number(&self, name: &str) -> Result<u64, JournalError> {
         let value = self.meta.get(name).map_err(store_error)?;
         Ok(value.map_or(0, |v| v.value()))
     }

@@ -4,7 +4,8 @@
 //! name.
 //!
 //! ```text
-//! meta            name                    -> number (version, next tree, next tenant, inline bytes, cluster high, cluster low)
+//! meta            name                    -> number (version, next tree, next tenant, inline bytes, cluster high, cluster low,
+//!                                            revocations)
 //! trees           "tenant/name"           -> (tree, tenant)
 //! tenants         "tenant"                -> (tenant, generation)
 //! heads           tree                    -> (epoch, seq, ref)
@@ -18,6 +19,7 @@
 //! doomed          (tenant, pack)          -> since ms
 //! uploads         upload                  -> (tree, expires ms)
 //! upload_objects  upload id               -> ()
+//! revoked         who (`auth/revoked.rs`) -> since ms
 //! ```
 
 use ::redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
@@ -55,7 +57,10 @@ pub(super) const DOOMED: TableDefinition<'_, (u32, u128), u64> = TableDefinition
 pub(super) const UPLOADS: TableDefinition<'_, u64, (u32, u64)> = TableDefinition::new("uploads");
 pub(super) const UPLOAD_OBJECTS: TableDefinition<'_, &[u8; UPLOAD_ID_BYTES], ()> =
     TableDefinition::new("upload_objects");
+pub(super) const REVOKED: TableDefinition<'_, &str, u64> = TableDefinition::new("revoked");
 
+/// How often the list of revocations changed.
+pub(super) const REVOCATIONS: &str = "revocations";
 /// Bytes of objects that are in no pack yet.
 pub(super) const INLINE_BYTES: &str = "inline bytes";
 /// Both halves of the number of the service that the journal belongs to.
@@ -79,6 +84,7 @@ pub(super) struct Tables<'t> {
     pub(super) doomed: Table<'t, (u32, u128), u64>,
     pub(super) uploads: Table<'t, u64, (u32, u64)>,
     pub(super) upload_objects: Table<'t, &'static [u8; UPLOAD_ID_BYTES], ()>,
+    pub(super) revoked: Table<'t, &'static str, u64>,
 }
 
 impl<'t> Tables<'t> {
@@ -100,6 +106,7 @@ impl<'t> Tables<'t> {
             upload_objects: transaction
                 .open_table(UPLOAD_OBJECTS)
                 .map_err(store_error)?,
+            revoked: transaction.open_table(REVOKED).map_err(store_error)?,
         })
     }
 
