@@ -34,7 +34,7 @@ const CORE_CRATES: &[&str] = &[
 /// Crates that one package keeps to itself.
 const OWNED: &[(&str, &[&str])] = &[
     // The admin port of every service is in the runtime.
-    ("axum", &["fsync-runtime", "fsync-server"]),
+    ("axum", &["fsync-runtime", "fsync-server", "fsync-tests"]),
     ("socketioxide", &["fsync-server"]),
     ("object_store", &["fsync-server"]),
     ("fred", &["fsync-server"]),

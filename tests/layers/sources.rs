@@ -42,6 +42,7 @@ const NAMED_ONLY_BY: &[(&str, &str, &[&str])] = &[
             "redis/",
             "journal/redis.rs",
             "journal/redis/",
+            "blobs/redis.rs",
             "bus/redis.rs",
             "bus/redis/",
         ],
