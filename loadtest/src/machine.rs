@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::fs::statfs;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Magic number of a file system in memory (`linux/magic.h`).
 const TMPFS: i64 = 0x0102_1994;
 
 /// Describes a machine.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     cores: usize,
     memory_mib: u64,
