@@ -115,9 +115,18 @@ fn environment(open_files: u64) -> Result<Environment> {
         open_files,
         loadtest: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: PROTOCOL_VERSION,
-        command: std::env::args().collect(),
+        command: command(),
         unix_seconds: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
     })
+}
+
+/// Returns the command line, without the place of the program.
+fn command() -> Vec<String> {
+    let program = env!("CARGO_PKG_NAME").to_owned();
+    [program]
+        .into_iter()
+        .chain(std::env::args().skip(1))
+        .collect()
 }
 
 /// What runs beside the edits.

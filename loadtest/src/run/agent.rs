@@ -20,7 +20,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fsync_agent::client::http::Delta;
 use fsync_agent::client::socket::Config;
 use fsync_agent::client::{Http, Socket, SocketEvent};
-use fsync_core::id::{ObjectId, ObjectKind};
+use fsync_core::id::{ObjectId, ObjectKind, RevisionId};
 use fsync_core::label::AgentName;
 use fsync_core::pack::Object;
 use fsync_core::path::RelPath;
@@ -100,6 +100,9 @@ struct Agent {
     wanted: Option<Head>,
     /// Whether the base's nodes must be fetched as a whole.
     is_blank: bool,
+    /// Own commits that became the head, since the pull that is under way began: the socket may
+    /// have told of one before its answer came, and it is got once.
+    owned: Vec<RevisionId>,
     waiting: VecDeque<Micros>,
     pull: Option<Work<Pulled>>,
     push: Option<Work<Pushed>>,
@@ -125,6 +128,7 @@ pub(super) fn start(
         told: None,
         wanted: None,
         is_blank: false,
+        owned: Vec::new(),
         waiting: VecDeque::new(),
         pull: None,
         push: None,
@@ -290,6 +294,7 @@ impl Agent {
             && let Some(head) = self.wanted.take()
             && (self.is_blank || self.is_newer(&head))
         {
+            self.owned.clear();
             let from = base
                 .map(|base| base.head.revision)
                 .filter(|_| !self.is_blank);
@@ -364,6 +369,7 @@ impl Agent {
         };
         if self.is_newer(&base.head) {
             if answer.outcome == CommitOutcome::Head {
+                self.owned.push(made.revision);
                 self.diary.deliveries.push(Delivery::of(&base.head, at));
             }
             self.me.tree.adopt(self.me.number, Some(base), made.nodes);
@@ -383,8 +389,8 @@ impl Agent {
         self.is_blank = false;
         let at = self.common.clock.now();
         let base = self.me.tree.base(self.me.number);
-        // Its own commit may have been answered meanwhile, or only nodes were lacking.
-        if base.is_none_or(|base| base.head.revision != head.revision) {
+        let is_base = base.is_some_and(|base| base.head.revision == head.revision);
+        if !is_base && !self.owned.contains(&head.revision) {
             let is_first = self.diary.deliveries.is_empty();
             self.common.tally.ready.add(u64::from(is_first));
             self.diary.deliveries.push(Delivery::of(&head, at));

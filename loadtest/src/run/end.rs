@@ -6,25 +6,22 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use fsync_agent::client::Http;
 use fsync_core::id::{ObjectId, RevisionId};
 use fsync_core::limits;
 use fsync_core::wire::Head;
 use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::agent::Common;
 use super::diary::Diary;
 use super::fleet::Fleet;
 use super::oracle::{Facts, Judgement, judge};
+use super::tree::Base;
 
 /// Questions under way.
 const AT_ONCE: usize = 8;
-/// Longest wait for one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Longest wait for the whole history of a tree, which has many pages.
-const ALL_PAGES: Duration = Duration::from_secs(60);
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -67,18 +64,19 @@ pub(super) async fn settle(fleet: &Fleet, common: &Common, most: Duration) -> Du
 
 async fn heads(fleet: &Fleet) -> Vec<Option<Head>> {
     let asked = (0..fleet.trees.len()).map(|tree| async move {
-        let head = timeout(PATIENCE, fleet.client(tree).head()).await;
-        head.ok().and_then(Result::ok).flatten()
+        let head = fleet.ask(tree, |http| async move { Ok(http.head().await?) });
+        head.await.ok().flatten()
     });
     stream::iter(asked).buffered(AT_ONCE).collect().await
 }
 
-/// Asks for head and history of every tree; says of the first few why they could not be had.
+/// Asks for head and history of every tree; says of the first why they could not be had.
 pub(super) async fn ask(fleet: &Fleet) -> (Vec<Kept>, Vec<String>) {
     let asked = (0..fleet.trees.len()).map(|tree| async move {
-        let kept = timeout(ALL_PAGES, ask_tree(fleet, tree)).await;
-        let kept = kept.context("no answer in time").and_then(|kept| kept);
-        kept.with_context(|| format!("cannot ask for the tree {}", fleet.trees[tree].key))
+        let history = fleet.ask(tree, |http| async move {
+            Ok((http.head().await?, lineage(&http).await?))
+        });
+        history.await.map(|history| kept(fleet, tree, history))
     });
     let answers: Vec<Result<Kept>> = stream::iter(asked).buffered(AT_ONCE).collect().await;
     let mut reasons = Vec::new();
@@ -97,17 +95,12 @@ pub(super) async fn ask(fleet: &Fleet) -> (Vec<Kept>, Vec<String>) {
     (kept, reasons)
 }
 
-async fn ask_tree(fleet: &Fleet, tree: usize) -> Result<Kept> {
-    let http = fleet.client(tree);
-    let head = http.head().await?;
-    let lineage = lineage(http).await?;
+fn kept(fleet: &Fleet, tree: usize, (head, lineage): (Option<Head>, HashSet<RevisionId>)) -> Kept {
     let shared = &fleet.trees[tree];
-    let mut contents = BTreeMap::new();
     let bases = shared.bases();
-    let base = bases
-        .values()
-        .find(|base| Some(base.head.revision) == head.map(|h| h.revision));
-    if let Some(base) = base {
+    let is_head = |base: &&Base| Some(base.head.revision) == head.map(|head| head.revision);
+    let mut contents = BTreeMap::new();
+    if let Some(base) = bases.values().find(is_head) {
         for agent in fleet.of_tree(tree) {
             // Nodes of a base are kept; one that is not there is not judged.
             if let Ok(content) = shared.content(&base.root, &agent.path) {
@@ -115,11 +108,11 @@ async fn ask_tree(fleet: &Fleet, tree: usize) -> Result<Kept> {
             }
         }
     }
-    Ok(Kept {
+    Kept {
         head,
         lineage: Some(lineage),
         contents,
-    })
+    }
 }
 
 async fn lineage(http: &Http) -> Result<HashSet<RevisionId>> {

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use fsync_agent::client::http::Options;
 use fsync_agent::client::socket::Config;
 use fsync_agent::client::{ClientError, Http, NextStep};
@@ -31,6 +31,8 @@ use super::tree::{self, Tree};
 const AT_ONCE: usize = 16;
 /// Orders that may wait for an agent: far more than a run gives one between two answers.
 const ORDERS: usize = 1024;
+/// Longest wait for a tree's head or its whole history, which has many pages.
+const ANSWER: Duration = Duration::from_secs(60);
 /// Time between two looks whether all have connected.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Who makes the first revisions.
@@ -117,9 +119,31 @@ impl Fleet {
     }
 
     /// Returns a client for a tree: the one of its first agent.
-    pub(super) fn client(&self, tree: usize) -> &Http {
+    fn client(&self, tree: usize) -> &Http {
         // Agent `tree` is at that tree, and each tree has an agent.
         &self.agents[tree].config.http
+    }
+
+    /// Asks about a tree at one server after another until one answers.
+    ///
+    /// # Errors
+    /// The last one's.
+    pub(super) async fn ask<T, F>(&self, tree: usize, question: impl Fn(Http) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut last = None;
+        let mut clients: Vec<_> = self.clients.iter().filter(|(at, _)| at.0 == tree).collect();
+        clients.sort_by_key(|(at, _)| **at);
+        for (_, client) in clients {
+            match timeout(ANSWER, question(client.clone())).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => last = Some(error),
+                Err(_elapsed) => last = Some(anyhow!("{} does not answer", client.server())),
+            }
+        }
+        let error = last.unwrap_or_else(|| anyhow!("it has no agent"));
+        Err(error.context(format!("cannot ask for the tree {}", self.trees[tree].key)))
     }
 
     /// Returns the agents of a tree.

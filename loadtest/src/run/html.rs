@@ -121,6 +121,12 @@ fn plots(outcome: &Outcome) -> String {
     plots.concat()
 }
 
+/// Returns the axis of all plots over time.
+fn seconds(outcome: &Outcome) -> Axis {
+    let end = outcome.series.last().map_or(1.0, |last| last.second);
+    Axis::Seconds(end.max(1.0))
+}
+
 /// Returns a line over the seconds of the run.
 fn over<'a>(outcome: &Outcome, name: &'a str, value: impl Fn(&Second) -> Option<f64>) -> Line<'a> {
     let points = outcome.series.iter();
@@ -135,7 +141,7 @@ fn over<'a>(outcome: &Outcome, name: &'a str, value: impl Fn(&Second) -> Option<
 fn delays<'a>(outcome: &'a Outcome, marks: &'a [Mark]) -> Plot<'a> {
     Plot {
         title: "Time until an edit is at another agent",
-        x: Axis::Seconds,
+        x: seconds(outcome),
         unit: "ms",
         lines: vec![
             over(outcome, "p50", |second| second.p50),
@@ -148,7 +154,7 @@ fn delays<'a>(outcome: &'a Outcome, marks: &'a [Mark]) -> Plot<'a> {
 fn connections<'a>(outcome: &'a Outcome, marks: &'a [Mark]) -> Plot<'a> {
     Plot {
         title: "Agents connected",
-        x: Axis::Seconds,
+        x: seconds(outcome),
         unit: "",
         lines: vec![over(outcome, "connected", |second| {
             Some(second.connected as f64)
@@ -160,7 +166,7 @@ fn connections<'a>(outcome: &'a Outcome, marks: &'a [Mark]) -> Plot<'a> {
 fn throughput<'a>(outcome: &'a Outcome, marks: &'a [Mark]) -> Plot<'a> {
     Plot {
         title: "Throughput, per second",
-        x: Axis::Seconds,
+        x: seconds(outcome),
         unit: "",
         lines: vec![
             over(outcome, "edits acknowledged", |second| {
@@ -194,9 +200,9 @@ fn curve(outcome: &Outcome) -> Plot<'_> {
 }
 
 fn memory<'a>(outcome: &'a Outcome, marks: &'a [Mark]) -> Plot<'a> {
-    let seconds = outcome.series.iter().map(|second| second.second);
+    let times = outcome.series.iter().map(|second| second.second);
     let of = |process: &Process| {
-        seconds
+        times
             .clone()
             .zip(process.memory_mib.iter().copied())
             .collect()
@@ -204,7 +210,7 @@ fn memory<'a>(outcome: &'a Outcome, marks: &'a [Mark]) -> Plot<'a> {
     let lines = outcome.processes.iter();
     Plot {
         title: "Resident memory",
-        x: Axis::Seconds,
+        x: seconds(outcome),
         unit: "MiB",
         lines: lines
             .map(|p| Line {

@@ -71,7 +71,8 @@ pub(super) struct Tally {
 impl Tally {
     /// Notes why something failed or was made again.
     pub(super) fn note(&self, reason: impl std::fmt::Display) {
-        let text: String = reason.to_string().chars().take(REASON_CHARS).collect();
+        let text = without_waits(&reason.to_string());
+        let text: String = text.chars().take(REASON_CHARS).collect();
         let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
         let text = match reasons.len() < REASONS || reasons.contains_key(&text) {
             true => text,
@@ -86,5 +87,47 @@ impl Tally {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+}
+
+/// Replaces each number of milliseconds: waits are random, and would make each reason another.
+fn without_waits(text: &str) -> String {
+    let words: Vec<&str> = text.split(' ').collect();
+    let is_wait = |at: usize| {
+        let next = words.get(at + 1).copied().unwrap_or_default();
+        next.trim_end_matches([':', ',', ';', '.']) == "ms" && words[at].parse::<u64>().is_ok()
+    };
+    let shown = words
+        .iter()
+        .enumerate()
+        .map(|(at, word)| match is_wait(at) {
+            true => "some",
+            false => *word,
+        });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_differ_in_a_wait_are_one() {
+        let tally = Tally::default();
+        for wait in [7, 70, 700] {
+            tally.note(format!(
+                "come back in {wait} ms: busy, 3 at once; in {wait} ms"
+            ));
+        }
+        let expected = "come back in some ms: busy, 3 at once; in some ms".to_owned();
+        assert_eq!(tally.reasons(), BTreeMap::from([(expected, 3)]));
+    }
+
+    #[test]
+    fn reasons_are_bounded() {
+        let tally = Tally::default();
+        (0..1000).for_each(|number| tally.note(number));
+        assert_eq!(tally.reasons().len(), REASONS + 1);
+        assert_eq!(tally.reasons().values().sum::<u64>(), 1000);
     }
 }

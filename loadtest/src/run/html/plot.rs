@@ -5,7 +5,7 @@ use super::escape;
 const WIDTH: f64 = 900.0;
 const HEIGHT: f64 = 260.0;
 const LEFT: f64 = 56.0;
-const RIGHT: f64 = 12.0;
+const RIGHT: f64 = 24.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 30.0;
 /// Lines of the grid above the ground.
@@ -15,10 +15,10 @@ const COLOURS: [&str; 4] = ["var(--a)", "var(--b)", "var(--c)", "var(--soft)"];
 const MARK_CHARS: usize = 28;
 
 /// What the horizontal axis is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Axis {
-    /// Seconds of the run.
-    Seconds,
+    /// Seconds of the run, up to its end.
+    Seconds(f64),
     /// Quantiles from 0 to 1, stretched towards 1.
     Percentile,
 }
@@ -62,7 +62,7 @@ impl Plot<'_> {
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let top = nice(points().map(|p| p.1).fold(0.0, f64::max));
         let right = match self.x {
-            Axis::Seconds => points().map(|p| p.0).fold(1.0, f64::max),
+            Axis::Seconds(end) => end,
             Axis::Percentile => stretch(0.9999),
         };
         let scale = Scale { top, right };
@@ -106,7 +106,7 @@ impl Plot<'_> {
 
     fn ticks(&self, scale: &Scale) -> Vec<(f64, String)> {
         match self.x {
-            Axis::Seconds => (0..=5)
+            Axis::Seconds(_) => (0..=5)
                 .map(|step| {
                     let value = scale.right * f64::from(step) / 5.0;
                     (value, format!("{value:.0} s"))
@@ -160,7 +160,7 @@ impl Plot<'_> {
 
     fn place(&self, x: f64) -> f64 {
         match self.x {
-            Axis::Seconds => x,
+            Axis::Seconds(_) => x,
             Axis::Percentile => stretch(x),
         }
     }
