@@ -17,9 +17,10 @@ fn replica(system: &System, redis: &RedisServer) -> Result<Server> {
 
 /// Two replicas of one service.
 struct Site {
-    system: System,
+    // Dropped in this order: servers before their files.
     one: Server,
     two: Server,
+    system: System,
     _redis: RedisServer,
 }
 

@@ -90,7 +90,7 @@ impl Fleet {
 
     fn identity(&mut self, plan: &Plan, options: &Options, number: usize) -> Result<Identity> {
         let at_tree = number % self.trees.len();
-        let at_server = (number + number / self.trees.len()) % plan.servers.len();
+        let at_server = server_of(number, self.trees.len(), plan.servers.len());
         let tree = Arc::clone(&self.trees[at_tree]);
         let server = plan.servers[at_server].clone();
         let http = match self.clients.get(&(at_tree, at_server)) {
@@ -231,6 +231,12 @@ impl Fleet {
     }
 }
 
+/// Returns at which server an agent is: the agents of a tree take turns, and trees begin at
+/// different ones.
+fn server_of(agent: usize, trees: usize, servers: usize) -> usize {
+    (agent % trees + agent / trees) % servers
+}
+
 /// Returns how long to wait before a tree is made again.
 fn patience(error: ClientError, tree: &Tree) -> Result<Duration> {
     match error.next_step() {
@@ -238,6 +244,28 @@ fn patience(error: ClientError, tree: &Tree) -> Result<Duration> {
         NextStep::Reconnect => Ok(Duration::from_millis(200)),
         NextStep::Repair | NextStep::AskUser => {
             Err(error).with_context(|| format!("cannot make the tree {}", tree.key))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_agents_of_every_tree_are_spread_over_all_servers() {
+        for (trees, servers) in [(5, 2), (100, 2), (7, 3), (9, 3), (1, 4), (4, 4)] {
+            let mut counts = vec![0; servers];
+            for tree in 0..trees {
+                let of_tree =
+                    (0..servers).map(|turn| server_of(tree + turn * trees, trees, servers));
+                let mut met: Vec<usize> = of_tree.collect();
+                counts[met[0]] += 1;
+                met.sort_unstable();
+                assert_eq!(met, (0..servers).collect::<Vec<_>>(), "{trees} {servers}");
+            }
+            let (least, most) = (counts.iter().min(), counts.iter().max());
+            assert!(most.copied() <= least.map(|least| least + 1), "{counts:?}");
         }
     }
 }
