@@ -294,9 +294,10 @@ mod tests {
                 time: Timestamp(seq),
             };
             made = tree.edit(&at, write).unwrap();
-            tree.adopt(1, None, made.nodes.clone());
+            tree.adopt(1, Some(base(&made, seq + 1)), made.nodes.clone());
             assert_eq!(tree.content(&made.root, &path).unwrap(), Some(id));
         }
         assert!(tree.lock().nodes.len() <= NODES + 1);
+        assert!(tree.lock().nodes.contains_key(&made.root));
     }
 }
