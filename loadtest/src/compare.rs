@@ -156,7 +156,7 @@ const SINGLE: [(&str, &str, Better, Of); 7] = [
         back.fold(0.0, f64::max)
     }),
     ("edits acknowledged", "1/s", Better::More, |o| {
-        o.oracle.acknowledged as f64 / o.load.seconds.max(1.0)
+        o.latency.acknowledged.count as f64 / o.load.seconds.max(1.0)
     }),
     ("memory of loadtest", "MiB", Better::Less, |o| {
         o.processes.first().map_or(0.0, |p| p.memory_mib_last)
