@@ -15,7 +15,7 @@ use super::scrape::Page;
 use super::times::Quantiles;
 use crate::machine::Machine;
 
-/// What [`Outcome::format`] says.
+/// What every file says that it is.
 const FORMAT: &str = "fsync loadtest run";
 const VERSION: u32 = 1;
 
