@@ -1,6 +1,7 @@
 //! The command line of `loadtest`: parsing, signals and exit codes.
 //!
-//! Exit codes: 0 done, 1 usage, failure or a run that is void, 2 goals missed (with `--strict`). A
+//! Exit codes: 0 done, 1 usage, failure, a run that is void or a load run that did not pass, 2 goals
+//! missed or figures worse (with `--strict`). A
 //! signal ends every child process first, by its id; the run then fails by itself and removes its
 //! folders.
 
@@ -13,7 +14,9 @@ use clap::{Parser, Subcommand};
 use fsync_runtime::Shutdown;
 
 use crate::bench::{self, Verdict};
+use crate::compare;
 use crate::process::Children;
+use crate::run;
 
 /// How long the run may take to clean up after a signal.
 const CLEANUP: Duration = Duration::from_secs(30);
@@ -32,6 +35,10 @@ struct Cli {
 enum Verb {
     /// Measure one server and two agents on this machine over real folders
     Bench(Box<bench::Args>),
+    /// Load servers with thousands of virtual agents and judge whether anything was lost
+    Run(Box<run::Args>),
+    /// Compare two load runs that were saved as JSON
+    Compare(compare::Args),
 }
 
 /// Runs the program with the process's arguments; `main` returns what this returns.
@@ -44,11 +51,8 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(u8::from(error.use_stderr()));
         }
     };
-    let Verb::Bench(args) = cli.verb;
-    match run(*args) {
-        Ok(Verdict { missed: 0, .. }) => ExitCode::SUCCESS,
-        Ok(verdict) if verdict.is_strict => ExitCode::from(EXIT_MISSED),
-        Ok(_) => ExitCode::SUCCESS,
+    match perform(cli.verb) {
+        Ok(code) => code,
         Err(error) => {
             // As above.
             drop(writeln!(std::io::stderr(), "loadtest: {error:#}"));
@@ -57,8 +61,38 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
+fn perform(verb: Verb) -> Result<ExitCode> {
+    let code = match verb {
+        Verb::Bench(args) => match bench(*args)? {
+            Verdict { missed: 0, .. } => 0,
+            verdict if verdict.is_strict => EXIT_MISSED,
+            _ => 0,
+        },
+        Verb::Run(args) => u8::from(!load(*args)?),
+        Verb::Compare(args) => match compare::run(&args, &mut std::io::stdout())? {
+            true => 0,
+            false => EXIT_MISSED,
+        },
+    };
+    Ok(ExitCode::from(code))
+}
+
+/// Runs a load test; a signal ends it without an outcome.
+fn load(args: run::Args) -> Result<bool> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let shutdown = Shutdown::new();
+        shutdown
+            .watch_signals()
+            .context("cannot listen for signals")?;
+        run::run(args, &shutdown).await
+    })
+}
+
 /// Runs the benchmark on a thread of its own, so that signals are heard meanwhile.
-fn run(args: bench::Args) -> Result<Verdict> {
+fn bench(args: bench::Args) -> Result<Verdict> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

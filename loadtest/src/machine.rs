@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use rustix::fs::statfs;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Magic number of a file system in memory (`linux/magic.h`).
 const TMPFS: i64 = 0x0102_1994;
 
 /// Describes a machine.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     cores: usize,
     memory_mib: u64,
@@ -42,12 +42,27 @@ impl Machine {
         })
     }
 
+    /// Describes this one, where no folder is part of what is measured.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub(crate) fn without_disk() -> Result<Self> {
+        Ok(Self {
+            file_system: String::new(),
+            ..Self::here(Path::new("/"))?
+        })
+    }
+
     /// Returns it in one line.
     pub(crate) fn line(&self) -> String {
-        format!(
-            "{} cores ({}), {} MiB, Linux {}, {}",
-            self.cores, self.processor, self.memory_mib, self.kernel, self.file_system
-        )
+        let line = format!(
+            "{} cores ({}), {} MiB, Linux {}",
+            self.cores, self.processor, self.memory_mib, self.kernel
+        );
+        match self.file_system.as_str() {
+            "" => line,
+            disk => format!("{line}, {disk}"),
+        }
     }
 }
 

@@ -1,13 +1,16 @@
-//! `loadtest`: measures the real programs from outside. See [`bench`].
+//! `loadtest`: measures the real programs from outside. See [`bench`] for folders on one machine and
+//! [`run`] for thousands of virtual agents.
 
 mod bench;
 mod cli;
+mod compare;
 mod floor;
 mod forward;
 mod machine;
 mod process;
 mod random;
 mod report;
+mod run;
 mod stats;
 mod trees;
 mod usage;
