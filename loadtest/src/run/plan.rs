@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use fsync_agent::client::ServerUrl;
+use fsync_agent::client::{ServerUrl, TokenSource};
 use fsync_core::label::TreeKey;
 use fsync_core::limits;
 use serde::{Deserialize, Serialize};
@@ -142,7 +142,7 @@ pub(super) struct Plan {
     pub(super) scenario: Scenario,
     pub(super) payload_bytes: usize,
     pub(super) seed: u64,
-    pub(super) token: Option<String>,
+    pub(super) token: TokenSource,
     pub(super) ca_pem: Option<Vec<u8>>,
     pub(super) kills: Vec<Kill>,
     pub(super) metrics: Vec<String>,
@@ -190,7 +190,10 @@ impl Plan {
             scenario: args.scenario,
             payload_bytes: args.payload_bytes,
             seed: args.seed.unwrap_or(fresh),
-            token: args.token_file.as_deref().map(token).transpose()?,
+            token: match &args.token_file {
+                Some(path) => TokenSource::file(path)?,
+                None => TokenSource::default(),
+            },
             ca_pem: args.ca_file.as_deref().map(read).transpose()?,
             kills: kills(args)?,
             metrics: args.metrics.clone(),
@@ -220,14 +223,6 @@ fn trees(prefix: &str, count: usize) -> Result<Vec<TreeKey>> {
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-fn token(path: &Path) -> Result<String> {
-    let text = String::from_utf8(read(path)?);
-    let text = text.with_context(|| format!("{} is no token", path.display()))?;
-    let token = text.trim();
-    ensure!(!token.is_empty(), "{} holds no token", path.display());
-    Ok(token.to_owned())
 }
 
 fn kills(args: &Args) -> Result<Vec<Kill>> {
