@@ -46,7 +46,7 @@ pub(super) async fn get(
     let (from_root, to_root) = (from.map(|f| f.revision.root), to.revision.root);
     let work = move |nodes: &dyn fsync_core::nodes::Nodes| delta(nodes, from_root, to_root);
     let delta = api.store.with_nodes(&tree, work).await?;
-    let room = api.gate.enter(limits::PACK_BODY_BYTES).await?;
+    let room = api.gate.enter(room_of(&delta)).await?;
     let mut writer = write(&api, &tree, &delta).await?;
     let (id, bytes) = to.revision.encode();
     writer.push_revision(&id, &bytes);
@@ -55,6 +55,18 @@ pub(super) async fn get(
         response.headers_mut().insert(MOVES_HEADER, value);
     }
     Ok(response)
+}
+
+/// Returns the most bytes that an answer can have: a small change must not wait for the room of a
+/// large one, as all agents of a tree ask for it at once.
+fn room_of(delta: &Delta) -> usize {
+    let chunk = usize::try_from(limits::WHOLE_FILE_BYTES).unwrap_or(usize::MAX);
+    let nodes = delta.nodes.len().saturating_mul(limits::NODE_BYTES);
+    let chunks = delta.chunks.len().saturating_mul(chunk);
+    let all = nodes
+        .saturating_add(chunks)
+        .saturating_add(limits::REVISION_BYTES);
+    all.min(limits::PACK_BODY_BYTES)
 }
 
 /// Looks both revisions up; both must be in the lineage with their contents.
