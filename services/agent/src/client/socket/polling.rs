@@ -236,6 +236,8 @@ impl Supervisor {
             Err(error) => error,
         };
         self.polling.failures += 1;
+        // The network is another one, perhaps: WebSockets may pass again.
+        (self.polling.pause, self.polling.return_at) = (RETURN_FIRST, Instant::now());
         if self.polling.failures >= FAILURES {
             self.polling.is_on = false;
         }
