@@ -34,7 +34,7 @@ impl SimFiles {
 }
 
 fn apply_meta(volume: &mut Volume, ino: Ino, meta: &Meta) {
-    let (now, mtime) = (volume.stamp(), volume.as_stamp(meta.mtime.0));
+    let (now, mtime) = (volume.stamp(), volume.as_kept(meta.mtime.0));
     let keeps_exec = volume.ways.keeps_exec;
     let inode = volume.inodes.get_mut(ino);
     let base = meta.like.unwrap_or(inode.mode) & 0o777;

@@ -167,8 +167,15 @@ impl Volume {
         self.as_stamp(self.now())
     }
 
-    /// Returns a time as the disk keeps it.
-    pub fn as_stamp(&self, time: i64) -> i64 {
+    /// Returns a time that is set as the disk keeps it: only a coarse one cuts it.
+    pub fn as_kept(&self, time: i64) -> i64 {
+        match self.ways.is_coarse() {
+            true => self.as_stamp(time),
+            false => time,
+        }
+    }
+
+    fn as_stamp(&self, time: i64) -> i64 {
         time - time.rem_euclid(self.ways.stamp_ns)
     }
 

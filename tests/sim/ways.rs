@@ -67,6 +67,13 @@ impl Ways {
     }
 }
 
+impl Ways {
+    /// Returns whether times are kept in seconds at best.
+    pub fn is_coarse(&self) -> bool {
+        self.stamp_ns > FINE_NS
+    }
+}
+
 fn folded(name: &[u8]) -> String {
     let lower = String::from_utf8_lossy(name).to_lowercase();
     lower.replace("e\u{301}", "\u{e9}")
