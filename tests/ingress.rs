@@ -87,10 +87,18 @@ impl Ingress {
     /// # Errors
     /// As [`Ingress::start`].
     pub fn restart(&mut self, passes_websockets: bool) -> Result<()> {
-        self.process = None;
+        self.stop()?;
         until("the proxy starts again", PATIENCE, || {
             self.launch(passes_websockets)
         })
+    }
+
+    /// Ends it in order: workers of a master that was killed would go on, with the old rules.
+    fn stop(&mut self) -> Result<()> {
+        match self.process.take() {
+            Some(mut process) => process.stop().map(drop),
+            None => Ok(()),
+        }
     }
 
     fn launch(&mut self, passes_websockets: bool) -> Result<()> {
@@ -211,6 +219,13 @@ http {{
 ",
             self.port
         ))
+    }
+}
+
+impl Drop for Ingress {
+    fn drop(&mut self) {
+        // One that has ended already is what we want.
+        drop(self.stop());
     }
 }
 
