@@ -1,4 +1,4 @@
-//! `loadtest`: measures the real programs from outside. See [`bench`] for folders on one machine and
+//! `loadtest`: measures the real programs from outside. See [`mod@bench`] for folders on one machine and
 //! [`run`] for thousands of virtual agents.
 
 mod bench;

@@ -8,7 +8,7 @@
 //! Guarantees: nothing younger than the grace goes; if a live node cannot be read, nothing of its
 //! tenant is deleted; a tenant without any tree is left alone, because then the journal may have
 //! been lost, and so is one whose heads are not what the blob store remembers
-//! ([`checkpoint`](crate::checkpoint)); a pack from which something was lost stays until that is here again or not needed any
+//! ([`checkpoint`]); a pack from which something was lost stays until that is here again or not needed any
 //! more. Lineage is never dropped.
 //! Tasks: `gc`, every [`Retention::interval`], ends at shutdown. Also the verb `fsync-server gc`.
 

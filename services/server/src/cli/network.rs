@@ -20,7 +20,7 @@ pub(super) struct NetworkArgs {
     /// Let only those connect who show a certificate of this authority (PEM)
     #[arg(long, env = "FSYNC_TLS_CLIENT_CA_FILE", value_name = "FILE")]
     tls_client_ca_file: Option<PathBuf>,
-    /// Web pages that may ask, as https://HOST[:PORT]; more with commas [default: none]
+    /// Web pages that may ask, as https://HOST:PORT; more with commas [default: none]
     #[arg(
         long,
         env = "FSYNC_CORS_ORIGIN",
