@@ -139,14 +139,14 @@ class Started(unittest.TestCase):
                 place.parent.mkdir(parents=True)
                 place.write_text(source[pathlib.Path(origin).name])
                 continue
-            args = [re.sub(r"^(--state-dir=)?/(work|state)/", rf"\g<1>{folder}/\2/", one) for one in container["args"]]
+            args = [re.sub(r"^(--state-dir=)?/(synced|state)/", rf"\g<1>{folder}/\2/", one) for one in container["args"]]
             args = [one if not one.startswith("--server=") else f"--server={urls[number % len(urls)]}" for one in args]
             pathlib.Path(args[1]).mkdir(parents=True, exist_ok=True)
             done = subprocess.run([program("fsync-agent"), *args], capture_output=True, text=True, timeout=60, check=False)
             self.assertEqual(done.returncode, 0, f"{container['name']}: {done.stderr}")
             sent[container["name"]] = number % len(urls)
         sums = folder / "sums"
-        sums.write_text(source["sums"].replace("/work/", f"{folder}/work/"))
+        sums.write_text(source["sums"].replace("/synced/", f"{folder}/synced/"))
         command = at(pod, "spec/containers/0/command")
         done = subprocess.run([*command[:2], str(sums)], capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
