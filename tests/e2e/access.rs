@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use fsync_tests::folder::{same, write};
+use fsync_tests::folder::write;
 use fsync_tests::process::{binary, run};
 use fsync_tests::wait::{PATIENCE, until};
 use fsync_tests::{Server, System};
@@ -198,11 +198,7 @@ fn what_a_reader_changes_stays_with_him_until_he_reverts_it() -> Result<()> {
     assert!(!a.root.join("created").exists());
     let said = b.verb("revert", &[])?.success()?;
     ensure!(said.contains("3 paths"), "{said}");
-    // What came in at that very moment may have to be given up once more.
-    until("b is as a", PATIENCE, || {
-        b.verb("revert", &[])?.success()?;
-        same(&a.root, &b.root)
-    })?;
+    system.in_step("a", "b")?;
     until("the reader's versions are in the trash", PATIENCE, || {
         let trash = trashed(&b.root)?;
         ensure!(trash == ["by the reader", "by the reader"], "{trash:?}");

@@ -28,6 +28,7 @@ use fsync_core::id::ObjectId;
 use fsync_core::label::AgentName;
 use fsync_core::mutant::{self, Mutant};
 use fsync_core::nodes::{NewNodes, NodesError};
+use fsync_core::path::RelPath;
 use fsync_core::revision::{MoveHint, Timestamp};
 use fsync_core::tree;
 use fsync_runtime::fault::{self, Point};
@@ -106,6 +107,8 @@ pub struct Folder {
     holds: hold::Holds,
     blocked: blocked::Blocked,
     traces: Traces,
+    /// Where the user gives up what is kept back, once nothing is under way.
+    reverts: Vec<RelPath>,
     is_durable: bool,
 }
 
@@ -140,6 +143,7 @@ impl Folder {
             holds: hold::Holds::default(),
             blocked: blocked::Blocked::default(),
             traces: Traces::default(),
+            reverts: Vec::new(),
             engine: Engine::default(),
             is_durable: true,
             empty,
@@ -191,12 +195,18 @@ impl Folder {
             FolderInput::Flush(id) => Some(Input::Flush(id)),
             FolderInput::Approve(kind) => Some(self.approve(kind, &mut out)?),
             FolderInput::Reject(kind) => Some(self.reject(kind)?),
-            FolderInput::Revert(path) => Some(self.revert(&path)?),
+            FolderInput::Revert(path) => {
+                self.reverts.push(path);
+                None
+            }
             FolderInput::GoOn => self.go_on(&mut out)?,
             FolderInput::Tick => Some(Input::Tick),
         };
         if let Some(input) = input {
             self.run(input, now, &mut out)?;
+        }
+        if let Some(reverted) = self.revert_if_idle()? {
+            self.run(reverted, now, &mut out)?;
         }
         Ok(out)
     }

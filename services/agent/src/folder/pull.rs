@@ -84,6 +84,11 @@ enum Reached {
 }
 
 impl Pulling {
+    /// Returns whether an apply is under way.
+    pub(super) fn is_applying(&self) -> bool {
+        self.applying.is_some()
+    }
+
     /// Keeps small chunks that came with a delta.
     pub(super) fn keep_chunks(&mut self, objects: Vec<Object>) {
         for object in objects.into_iter().filter(|object| !object.kind.is_node()) {

@@ -10,7 +10,7 @@ use fsync_core::exception::Exception;
 use fsync_core::path::RelPath;
 use fsync_core::tree::{self, Edits};
 
-use super::push::Pending;
+use super::push::{self, Pending};
 use super::{Folder, FolderEffect, FolderError, Notice};
 use crate::state::Durability;
 
@@ -40,9 +40,22 @@ impl Folder {
         Ok(Input::PushImpossible { stale: Vec::new() })
     }
 
-    /// Gives up what was changed here at a path and below it, in favour of the head.
-    pub(super) fn revert(&mut self, at: &RelPath) -> Result<Input, FolderError> {
-        let paths = self.kept_here(at)?;
+    /// Gives up what the user gave up, unless something is under way: an apply or a push that began
+    /// before ends with what the trees were then, and would undo it.
+    pub(super) fn revert_if_idle(&mut self) -> Result<Option<Input>, FolderError> {
+        let is_idle = !self.pull.is_applying() && push::load(&self.parts.state)?.is_none();
+        if self.reverts.is_empty() || !is_idle {
+            return Ok(None);
+        }
+        let mut paths = Vec::new();
+        for at in std::mem::take(&mut self.reverts) {
+            paths.extend(self.kept_here(&at)?);
+        }
+        self.revert(paths).map(Some)
+    }
+
+    /// Gives up what was changed here at these paths, in favour of the head.
+    fn revert(&mut self, paths: Vec<RelPath>) -> Result<Input, FolderError> {
         let state = std::sync::Arc::clone(&self.parts.state);
         let working = state.snapshot()?.roots()?.working;
         let mut edits = Edits::new();
