@@ -9,6 +9,9 @@
 //! what the store misses, `expel` ends sockets whose token is not good any more, and forgets those that never came; all end at shutdown.
 //! Place: the only file but `app.rs` that knows socketioxide.
 
+mod guard;
+mod heads;
+mod seats;
 mod watch;
 
 use std::collections::HashMap;
@@ -17,15 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fsync_core::label::{AgentName, TreeKey};
+use fsync_core::label::AgentName;
 use fsync_core::limits;
-use fsync_core::service::error::ServiceError;
-use fsync_core::service::facts::Questions;
 use fsync_core::service::subscribe::{Effect, Frame, Hub, Input, SocketNo};
 use fsync_core::trace::TraceContext;
 use fsync_core::wire::{
-    Bye, ByeCode, Cursor, Epoch, ErrorBody, ErrorCode, ErrorEvent, Head, Heads, NAMESPACE,
-    PROTOCOL_VERSION, Presence, RefEvent, Subscribe, TreeHead, event,
+    Bye, ByeCode, ErrorBody, ErrorCode, ErrorEvent, NAMESPACE, PROTOCOL_VERSION, Presence,
+    RefEvent, event,
 };
 use fsync_runtime::{Shutdown, span, trace};
 use serde::Serialize;
@@ -44,10 +45,6 @@ use crate::clock;
 use crate::metrics::metrics;
 use crate::rates::{Checks, Passed};
 use crate::store::Store;
-
-mod guard;
-mod seats;
-
 use seats::{Seat, Seats};
 
 /// Time between two pings.
@@ -191,20 +188,6 @@ impl Sockets {
         }
         metrics().multicast();
         span.in_scope(|| self.input(Input::Moved(event)));
-    }
-
-    /// Compares what agents were told with the journal: finds heads that no wake-up brought.
-    ///
-    /// # Errors
-    /// [`ServiceError`] of the journal.
-    pub async fn look(&self) -> Result<(), ServiceError> {
-        let trees = self.lock().hub.trees();
-        if trees.is_empty() {
-            return Ok(());
-        }
-        let heads = self.0.store.journal().heads(trees.clone()).await?;
-        self.input(Input::Truth(trees.into_iter().zip(heads).collect()));
-        Ok(())
     }
 
     fn is_closing(&self) -> bool {
@@ -404,70 +387,6 @@ impl Sockets {
                 None
             }
         }
-    }
-
-    /// Tells the listeners of a tree what its head is, after its positions got another epoch if its
-    /// head is `outdated`.
-    async fn tell(self, tree: TreeKey, outdated: Option<Head>) {
-        let told = async {
-            if let Some(head) = outdated {
-                let epoch = Epoch::mint(clock::random_u64());
-                let renewed = self.0.store.journal().renew(tree.clone(), head, epoch);
-                renewed.await?;
-            }
-            let questions = Questions {
-                head: true,
-                ..Questions::default()
-            };
-            self.0.store.answer(&tree, questions).await
-        };
-        match told.await {
-            Ok(answers) => {
-                if let Some(state) = answers.head.flatten() {
-                    self.moved(RefEvent {
-                        tree,
-                        head: state.head,
-                        root: state.revision.root,
-                        author: state.revision.author,
-                        trace: None,
-                    });
-                }
-            }
-            // The next look finds it again.
-            Err(error) => debug!(%tree, %error, "a head is told later"),
-        }
-    }
-
-    async fn heads(&self, subscribe: Subscribe) -> Result<Heads, ErrorEvent> {
-        // Heard first, read then: no head falls in between.
-        self.0.bus.settled().await;
-        let mut trees = Vec::with_capacity(subscribe.trees.len());
-        for cursor in subscribe.trees {
-            let head = self.head(cursor).await.map_err(|error| ErrorEvent {
-                id: Some(subscribe.id),
-                error: error.to_body(),
-            })?;
-            trees.push(head);
-        }
-        Ok(Heads {
-            id: Some(subscribe.id),
-            trees,
-        })
-    }
-
-    async fn head(&self, cursor: Cursor) -> Result<TreeHead, ServiceError> {
-        let base = cursor.base.map(|base| base.revision);
-        let questions = Questions {
-            head: true,
-            revisions: base.into_iter().collect(),
-            ..Questions::default()
-        };
-        let answers = self.0.store.answer(&cursor.tree, questions).await?;
-        Ok(TreeHead {
-            tree: cursor.tree,
-            head: answers.head.flatten().map(|state| state.head),
-            base_known: base.map(|_| answers.revisions.iter().any(|(_, known)| known.is_some())),
-        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
