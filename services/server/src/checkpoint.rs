@@ -7,10 +7,11 @@
 //! are what is remembered.
 //! Does not: restore heads. Agents offer theirs; until one with the remembered revision in its
 //! lineage came, nothing of the tenant is collected.
+//! Costs: a read and a write of the store for each tree that moved, at most once in [`PAUSE`].
 //! Tasks: `checkpoints`, ends at shutdown with what waits written.
 //! Place: `tree.rs` tells of heads, `gc.rs` asks.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +31,6 @@ use crate::store::Store;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Checkpoints written or read at the same time.
 const PARALLEL: usize = 16;
-/// Trees whose checkpoints are known without asking the store.
-const KNOWN: usize = 10_000;
 
 /// Writes checkpoints; clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -40,8 +39,6 @@ pub struct Checkpoints(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     moved: Mutex<BTreeSet<TreeKey>>,
-    /// What this replica knows to be remembered.
-    known: Mutex<HashMap<TreeKey, RevisionId>>,
     changed: Notify,
 }
 
@@ -101,13 +98,8 @@ impl Checkpoints {
             if written == Some(head.revision) {
                 return Ok(());
             }
-            let known = lock(&self.0.known).get(tree).copied();
-            // What this replica wrote is in the lineage unless the journal went back.
-            let standing = match known {
-                Some(known) if is_ancestor(store, tree, known).await? => Standing::Sound,
-                _ => standing(store, tree).await?,
-            };
-            if let Standing::Contradicts(remembered) = standing {
+            // Asked each time: another replica may have remembered what the journal lost since.
+            if let Standing::Contradicts(remembered) = standing(store, tree).await? {
                 warn!(
                     %tree, %head.revision, %remembered.revision,
                     "the head does not come from the one that the blob store remembers: an older \
@@ -117,11 +109,6 @@ impl Checkpoints {
                 return Ok(());
             }
             store.blobs().put_checkpoint(tree, &head).await?;
-            let mut known = lock(&self.0.known);
-            if known.len() >= KNOWN {
-                known.clear();
-            }
-            known.insert(tree.clone(), head.revision);
             written = Some(head.revision);
         }
     }

@@ -1,8 +1,9 @@
 //! A journal that lost or forgot something makes nobody delete what it forgot.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use fsync_core::id::RevisionId;
 use fsync_server::config::{BlobStore, Retention};
 use fsync_server::{Config, Server, app};
 
@@ -170,4 +171,48 @@ async fn one_replica_collects_and_two_at_once_lose_nothing() {
     assert!(packs(dir.path()) < before, "nothing was collected");
     assert_eq!(agent.pull(None, head).await.unwrap(), files(5));
     server.shutdown().await.unwrap();
+}
+
+/// Waits until a head is remembered.
+async fn until_remembered(dir: &Path, revision: RevisionId) {
+    let end = Instant::now() + Duration::from_secs(30);
+    while !remembered(dir, "docs").contains(&revision.to_string()) {
+        assert!(Instant::now() < end, "{revision} is not remembered");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_another_replica_remembered_is_not_forgotten_by_one_that_does_not_know() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut redis = RedisServer::start_with(&["--save", "", "--appendonly", "no"]).unwrap();
+    let config = shared(&redis, dir.path());
+    let one = Server::start(config.clone()).await.unwrap();
+    let two = Server::start(config.clone()).await.unwrap();
+    let (at_one, at_two) = (
+        Agent::new(&one.url(), "docs", "laptop"),
+        Agent::new(&two.url(), "docs", "desk"),
+    );
+    let first = at_one.commit(&files(1), &[]).await.unwrap().head.revision;
+    until_remembered(dir.path(), first).await;
+    redis.command(&["SAVE"]).unwrap();
+    let second = at_two.commit(&files(2), &[first]).await.unwrap();
+    let second = second.head.revision;
+    until_remembered(dir.path(), second).await;
+
+    // Redis goes back to what it saved; the replica that remembers the first head goes on.
+    redis.kill().unwrap();
+    redis.start_again().unwrap();
+    let end = Instant::now() + Duration::from_secs(30);
+    let third = loop {
+        match at_one.commit(&files(3), &[first]).await {
+            Ok(answer) => break answer.head.revision,
+            Err(error) => assert!(Instant::now() < end, "{error:?}"),
+        }
+    };
+    one.shutdown().await.unwrap();
+    two.shutdown().await.unwrap();
+    let text = remembered(dir.path(), "docs");
+    assert!(text.contains(&second.to_string()), "{text}, not {third}");
+    assert_eq!(collect(&config).await, 1);
 }
