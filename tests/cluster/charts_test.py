@@ -124,9 +124,10 @@ class Chart(unittest.TestCase):
         kubectl("create", "namespace", "plain")
         chart = legacy(CHART)
         call(HELMS["4"], "-n", "plain", "install", "fsync", chart, "--values", LEGACY, "--disable-openapi-validation")
-        self.assertEqual(get("plain", "deployment", "fsync")["spec"]["strategy"], {"type": "Recreate"})
-        args = get("plain", "deployment", "fsync")["spec"]["template"]["spec"]["containers"][0]["args"]
-        self.assertIn("--blobs=file:///var/lib/fsync/blobs", args)
+        spec = get("plain", "deployment", "fsync")["spec"]
+        self.assertEqual((spec["replicas"], spec["strategy"]["type"]), (2, "RollingUpdate"))
+        env = {each["name"]: each.get("value") for each in spec["template"]["spec"]["containers"][0]["env"]}
+        self.assertEqual(env["FSYNC_BLOBS"], "$(FSYNC_REDIS)")
 
     def test_every_set_of_values_is_accepted(self):
         kubectl("create", "namespace", "all")

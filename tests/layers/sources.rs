@@ -51,7 +51,7 @@ const NAMED_ONLY_BY: &[(&str, &str, &[&str])] = &[
         "redb::",
         "services/server/src",
         // The wiring names our own module of that name.
-        &["journal/redb.rs", "journal/redb/", "app.rs"],
+        &["journal/redb.rs", "journal/redb/", "app/parts.rs"],
     ),
     ("tokio::spawn", "", SPAWNERS),
     ("task::spawn", "", SPAWNERS),
