@@ -8,6 +8,7 @@
 //! *chunk*, *node*, *object* (chunk or node), *revision* and its hash, the *ref*; *head* (epoch,
 //! seq, ref), *base*, *synced tree*, *exception*, *replica*, *pack*, *conflict copy*, *hold*.
 
+pub mod admin;
 pub mod cbor;
 pub mod changed;
 pub mod chunk;

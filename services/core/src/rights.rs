@@ -13,11 +13,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::label::{LabelError, TenantName, TreeKey, TreeName};
 use crate::limits::{self, LimitError};
 
-/// What may be done to a tree; each right includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What may be done to a tree; each right includes those before it. In JSON `read`, `write` or
+/// `admin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Right {
     /// See heads, history and contents, and who else is there.
     Read,
@@ -78,7 +82,8 @@ enum Names {
 }
 
 /// A right to one tree, or to those whose names begin alike, of the token's tenant.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Grant {
     tenant: Option<TenantName>,
     names: Names,
@@ -123,6 +128,20 @@ impl fmt::Display for Grant {
             Names::One(name) => write!(f, "{name}:{}", self.right),
             Names::Prefix(prefix) => write!(f, "{prefix}*:{}", self.right),
         }
+    }
+}
+
+impl TryFrom<String> for Grant {
+    type Error = GrantError;
+
+    fn try_from(text: String) -> Result<Self, GrantError> {
+        text.parse()
+    }
+}
+
+impl From<Grant> for String {
+    fn from(grant: Grant) -> Self {
+        grant.to_string()
     }
 }
 
@@ -176,5 +195,56 @@ impl Rights {
         }
         let covering = self.grants.iter().filter(|grant| grant.covers(&tree.name));
         covering.map(|grant| grant.right).max()
+    }
+}
+
+/// A short text without spaces and control characters: a subject, or the id of a token.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TokenName(String);
+
+/// A text that is no subject and no id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a subject or id of a token has 1 to {} bytes without spaces",
+    limits::TOKEN_NAME_BYTES
+)]
+pub struct TokenNameError;
+
+impl TokenName {
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TokenName {
+    type Err = TokenNameError;
+
+    fn from_str(text: &str) -> Result<Self, TokenNameError> {
+        let is_good = !text.is_empty()
+            && text.len() <= limits::TOKEN_NAME_BYTES
+            && text.chars().all(|c| !c.is_control() && !c.is_whitespace());
+        is_good.then(|| Self(text.to_owned())).ok_or(TokenNameError)
+    }
+}
+
+impl TryFrom<String> for TokenName {
+    type Error = TokenNameError;
+
+    fn try_from(text: String) -> Result<Self, TokenNameError> {
+        text.parse()
+    }
+}
+
+impl From<TokenName> for String {
+    fn from(name: TokenName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

@@ -27,7 +27,18 @@ pub mod record;
 pub mod subscribe;
 
 /// Milliseconds since 1970 by the driver's clock.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Serialize,
+    serde::Deserialize,
+)]
 pub struct Now(pub u64);
 
 impl Now {

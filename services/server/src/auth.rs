@@ -36,7 +36,7 @@ mod mint;
 mod revoked;
 
 use claims::Claims;
-pub use claims::{Bearer, Identity, TokenName};
+pub use claims::{Bearer, Identity};
 pub use error::AuthError;
 use jwks::{Found, Jwks};
 pub use jwks::{JwksUrl, JwksUrlError};

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fsync_core::label::TenantName;
+use fsync_core::rights::TokenName;
 use fsync_core::wire::{ErrorBody, ErrorCode};
 use fsync_runtime::Shutdown;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::auth::{Auth, Bearer, Identity, TokenName};
+use crate::auth::{Auth, Bearer, Identity};
 use crate::limits::{self, Rate};
 
 /// What a caller must pass.

@@ -11,59 +11,11 @@ use std::fmt;
 
 use fsync_core::label::{AgentName, DEFAULT_TENANT, TenantName, TreeKey};
 use fsync_core::limits;
-use fsync_core::rights::{Grant, Right, Rights};
+use fsync_core::rights::{Grant, Right, Rights, TokenName};
 use fsync_core::service::Now;
 use serde::{Deserialize, Serialize};
 
 use super::error::AuthError;
-
-/// A short text without control characters: a subject or a token's id.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct TokenName(String);
-
-impl TokenName {
-    /// Returns the text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::str::FromStr for TokenName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_good = !text.is_empty()
-            && text.len() <= limits::TOKEN_NAME_BYTES
-            && text.chars().all(|c| !c.is_control() && !c.is_whitespace());
-        is_good.then(|| Self(text.to_owned())).ok_or_else(|| {
-            format!(
-                "a subject or id of a token has 1 to {} bytes without spaces",
-                limits::TOKEN_NAME_BYTES
-            )
-        })
-    }
-}
-
-impl TryFrom<String> for TokenName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<TokenName> for String {
-    fn from(name: TokenName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for TokenName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The claims as JSON; times in seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,7 +96,7 @@ impl Identity {
         let grants: Vec<Grant> = grants.collect::<Result<_, _>>().map_err(|e| claim(&e))?;
         let id = match claims.jti {
             Some(id) => id,
-            None => hash.parse().map_err(AuthError::Claims)?,
+            None => hash.parse().map_err(|e| claim(&e))?,
         };
         Ok(Self(Who::Bearer(Bearer {
             subject: claims.sub,

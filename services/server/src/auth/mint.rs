@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use fsync_core::label::{AgentName, TenantName};
-use fsync_core::rights::{Grant, GrantError, Rights};
+use fsync_core::rights::{Grant, GrantError, Rights, TokenName, TokenNameError};
 use jsonwebtoken::{Algorithm, Header, encode};
 
-use super::claims::{Claims, TokenName};
+use super::claims::Claims;
 use super::keys::Secret;
 use super::{Audience, crypto};
 use crate::clock;
@@ -68,7 +68,9 @@ pub fn mint(secret: &Secret, order: Order) -> Result<Minted, MintError> {
     }
     let rights = Rights::new(order.tenant, order.grants)?;
     let id = format!("{:032x}", clock::random_u128());
-    let id: TokenName = id.parse().map_err(MintError::Sign)?;
+    let id: TokenName = id
+        .parse()
+        .map_err(|e: TokenNameError| MintError::Sign(e.to_string()))?;
     let now = clock::now().0 / 1000;
     let claims = Claims {
         iss: order.audience.issuer,

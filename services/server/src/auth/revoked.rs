@@ -8,10 +8,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use fsync_core::label::TenantName;
+use fsync_core::rights::{TokenName, TokenNameError};
 use fsync_core::service::Now;
 use serde::{Deserialize, Serialize};
 
-use super::claims::{Bearer, TokenName};
+use super::claims::Bearer;
 
 /// Most revocations that are kept: every replica holds them all, at about 100 bytes each.
 pub const REVOCATIONS: usize = 100_000;
@@ -39,15 +40,16 @@ impl FromStr for Revoked {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let told = |e: TokenNameError| e.to_string();
         if let Some(id) = text.strip_prefix("token:") {
-            return Ok(Self::Token(id.parse()?));
+            return Ok(Self::Token(id.parse().map_err(told)?));
         }
         let subject = text
             .strip_prefix("subject:")
             .and_then(|rest| rest.split_once('/'));
         let (tenant, subject) = subject.ok_or("a revocation names a token or a subject")?;
         let tenant = tenant.parse::<TenantName>().map_err(|e| e.to_string())?;
-        Ok(Self::Subject(tenant, subject.parse()?))
+        Ok(Self::Subject(tenant, subject.parse().map_err(told)?))
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use clap::Args;
 use fsync_core::label::{AgentName, DEFAULT_TENANT, TenantName};
-use fsync_core::rights::Grant;
+use fsync_core::rights::{Grant, TokenName};
 use fsync_runtime::duration;
 
-use crate::auth::{self, Audience, Minted, OURS, Order, Revocation, Revoked, Secret, TokenName};
+use crate::auth::{self, Audience, Minted, OURS, Order, Revocation, Revoked, Secret};
 use crate::clock;
 
 /// Flags of `token`.

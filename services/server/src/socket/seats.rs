@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fsync_core::label::TenantName;
+use fsync_core::rights::TokenName;
 
-use crate::auth::{Identity, TokenName};
+use crate::auth::Identity;
 use crate::limits::{TENANT_SOCKETS, TOKEN_SOCKETS};
 use crate::rates::Passed;
 
