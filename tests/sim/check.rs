@@ -64,7 +64,15 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
             ));
         }
         let seen = |mut picture: Picture| {
-            picture.retain(|path, _| !old.iter().any(|(there, _)| path.is_within(there)));
+            // What stays here alone keeps its directories, too.
+            let holds_old = |path: &RelPath| old.iter().any(|(there, _)| there.is_within(path));
+            let is_here_alone = |path: &RelPath, thing: &Thing| {
+                *thing == Thing::Dir && !head.contains_key(path) && holds_old(path)
+            };
+            picture.retain(|path, thing| {
+                let is_old = old.iter().any(|(there, _)| path.is_within(there));
+                !is_old && !is_here_alone(path, thing)
+            });
             seen_by(&machine.files.volume(), picture)
         };
         let picture = disk_picture(&machine.files.volume());

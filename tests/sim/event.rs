@@ -43,8 +43,15 @@ pub enum Event {
     Disconnect(usize, SocketNo),
     /// Whatever connection a machine has breaks.
     Cut(usize),
+    /// A machine is cut off for so long, in ns: no connection, no request, no answer.
+    Away(usize, u64),
+    /// Nothing passes between a machine and the service, and neither notices until the agent has
+    /// heard nothing for too long.
+    Silence(usize),
     /// An agent's process ends.
     Crash(usize),
+    /// An agent's process ends and its state is lost.
+    Forget(usize),
     /// An agent's process starts.
     Start(usize),
     /// A replica's storage is done with something.

@@ -52,6 +52,8 @@ pub struct Machine {
     pub is_watch_due: bool,
     /// Its agent's state was opened once: from then on it must never be found damaged.
     had_state: bool,
+    /// Until when nothing passes between it and the service, in ns.
+    cut_off_until: u64,
     skew_ms: i64,
 }
 
@@ -92,6 +94,7 @@ impl Machine {
             wake: 0,
             is_watch_due: false,
             had_state: false,
+            cut_off_until: 0,
             skew_ms,
         }
     }
@@ -196,6 +199,22 @@ impl Machine {
         self.folder = None;
         self.files.volume().darken();
         self.life += 1;
+    }
+
+    /// Loses the state of an agent that does not run.
+    pub fn forget(&mut self) {
+        self.kept.lose();
+        self.had_state = false;
+    }
+
+    /// Lets nothing pass between the machine and the service until then.
+    pub fn cut_off(&mut self, until_ns: u64) {
+        self.cut_off_until = until_ns;
+    }
+
+    /// Returns whether nothing passes.
+    pub fn is_cut_off(&self, now_ns: u64) -> bool {
+        now_ns < self.cut_off_until
     }
 
     /// I8: what an agent takes for the head only ever moves on, as long as one connection lasts.

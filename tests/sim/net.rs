@@ -99,9 +99,14 @@ impl World {
         })
     }
 
+    /// Whether what is on its way between a machine and the service gets lost.
+    pub(super) fn is_lost(&mut self, at: usize) -> bool {
+        self.machines[at].is_cut_off(self.now_ns()) || self.rng.chance(self.weather.loss)
+    }
+
     fn post(&mut self, at: usize, request: Request) {
         let life = self.machines[at].life;
-        if self.rng.chance(self.weather.loss) {
+        if self.is_lost(at) {
             self.say(&format!("a request of m{at} is lost"));
             let failure = self.net_failure();
             if let Some(input) = request.failed(failure) {
@@ -192,7 +197,7 @@ impl World {
         request: &Request,
         answer: FolderInput,
     ) {
-        if self.rng.chance(self.weather.loss) {
+        if self.is_lost(at) {
             self.say(&format!("an answer to m{at} is lost"));
             let failure = self.net_failure();
             if let Some(input) = request.failed(failure) {
@@ -208,6 +213,9 @@ impl World {
         let machine = &self.machines[at];
         if machine.life != life || machine.folder.is_none() || machine.socket.is_some() {
             return;
+        }
+        if machine.is_cut_off(self.now_ns()) {
+            return self.within_ms(500, 2_000, Event::Connect(at, life));
         }
         // The ingress knows which replicas are up.
         let up: Vec<usize> = self.replicas_up().collect();

@@ -222,7 +222,7 @@ impl World {
         let Some((at, _)) = self.sockets.get(&socket).copied() else {
             return;
         };
-        if self.rng.chance(self.weather.loss) {
+        if self.is_lost(at) {
             return self.say(&format!("a frame to m{at} is lost"));
         }
         let copies = 1 + u64::from(self.rng.chance(self.weather.doubles));

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::backend::Meter;
-use super::check::{check, contents_of, still};
+use super::check::{check, contents_of, disk_picture, still};
 use super::event::{Event, Weather};
 use super::follow;
 use super::rng::Rng;
@@ -121,7 +121,11 @@ fn live(world: &mut World, rng: &mut Rng) -> Result<(), String> {
         settle(world)?;
         let head = check(world, &ghosts)?;
         watch(world)?;
-        let contents = contents_of(&head);
+        // What stands on a disk alone may become part of the tree again: its user may move it.
+        let mut contents = contents_of(&head);
+        for machine in &world.machines {
+            contents.extend(contents_of(&disk_picture(&machine.files.volume())));
+        }
         let gone = |id: &&fsync_core::id::ObjectId| !contents.contains(id);
         ghosts = world
             .story
@@ -170,6 +174,7 @@ fn storm(world: &mut World, rng: &mut Rng) -> Result<(), String> {
         }
     }
     plan_faults(world, rng, length);
+    plan_hard_faults(world, length);
     let end = world.now_ns() + length;
     while world.step(end) {
         bound(world)?;
@@ -205,6 +210,24 @@ fn plan_faults(world: &mut World, rng: &mut Rng, length: u64) {
     }
 }
 
+/// What some worlds have on top, by a chance of their own: the others stay what they are.
+fn plan_hard_faults(world: &mut World, length: u64) {
+    let Some(mut rng) = world.hard.take() else {
+        return;
+    };
+    for _ in 0..rng.below(4) {
+        let pause = rng.below(length);
+        let at = usize::try_from(rng.below(world.machines.len() as u64)).unwrap_or(0);
+        let event = match rng.below(3) {
+            0 => Event::Forget(at),
+            1 => Event::Silence(at),
+            _ => Event::Away(at, rng.below(length)),
+        };
+        world.after_ns(pause, event);
+    }
+    world.hard = Some(rng);
+}
+
 /// Ends all faults.
 fn calm(world: &mut World) {
     world.say("calm");
@@ -212,7 +235,8 @@ fn calm(world: &mut World) {
         delay_ms: 10,
         ..Weather::default()
     };
-    for machine in &world.machines {
+    for machine in &mut world.machines {
+        machine.cut_off(0);
         let mut volume = machine.files.volume();
         volume.interrupts = 0;
         volume.faults = Faults::default();

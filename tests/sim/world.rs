@@ -27,6 +27,8 @@ use super::volume::{Clock, Crash, Volume};
 use super::ways::Ways;
 
 const MS: u64 = 1_000_000;
+/// After so long without a word an agent takes its connection for broken.
+const SILENCE: u64 = 35_000 * MS;
 /// Longer lines are cut in the log.
 const LINE_BYTES: usize = 400;
 
@@ -49,6 +51,8 @@ pub struct World {
     pub edits_until: u64,
     /// Longest pause between a user's edits, in ms.
     pub pause_ms: u64,
+    /// Decides over lost states and lines that are cut for long, in worlds that have them.
+    pub hard: Option<Rng>,
     /// What broke a promise on the way.
     pub broken: Vec<String>,
     /// The log.
@@ -96,6 +100,7 @@ impl World {
             weather: Weather::default(),
             edits_until: 0,
             pause_ms: 1000,
+            hard: hard_chance(seed),
             broken: Vec::new(),
             log: Log::new(prints_log),
             sockets: BTreeMap::new(),
@@ -215,6 +220,21 @@ impl World {
                 if let Some(socket) = self.machines[at].socket {
                     self.disconnect(at, socket);
                 }
+            }
+            Event::Away(at, length) => {
+                self.machines[at].cut_off(self.now_ns + length);
+                self.after_ns(0, Event::Cut(at));
+            }
+            Event::Silence(at) => {
+                self.machines[at].cut_off(self.now_ns + SILENCE);
+                self.after_ns(SILENCE, Event::Cut(at));
+            }
+            Event::Forget(at) => {
+                if self.machines[at].folder.is_some() {
+                    self.died(at);
+                }
+                self.say(&format!("m{at} forgets everything"));
+                self.machines[at].forget();
             }
             Event::Crash(at) if self.machines[at].folder.is_some() => self.died(at),
             Event::Crash(_) => {}
@@ -428,6 +448,12 @@ impl World {
             false => NetFailure::Retry(std::time::Duration::ZERO),
         }
     }
+}
+
+/// One world in four has hard faults.
+fn hard_chance(seed: u64) -> Option<Rng> {
+    let mut rng = Rng::new(seed ^ 0x4a4d);
+    rng.chance(250).then_some(rng)
 }
 
 /// Returns virtual time as files are stamped with it.
