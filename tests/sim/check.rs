@@ -64,14 +64,14 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
             ));
         }
         let seen = |mut picture: Picture| {
-            // What stays here alone keeps its directories, too.
-            let holds_old = |path: &RelPath| old.iter().any(|(there, _)| there.is_within(path));
-            let is_here_alone = |path: &RelPath, thing: &Thing| {
-                *thing == Thing::Dir && !head.contains_key(path) && holds_old(path)
+            // What stays here alone keeps its directories, too, whatever others have there.
+            let is_kept = |path: &RelPath| {
+                head.get(path) != Some(&Thing::Dir)
+                    && old.iter().any(|(there, _)| there.is_within(path))
             };
-            picture.retain(|path, thing| {
+            picture.retain(|path, _| {
                 let is_old = old.iter().any(|(there, _)| path.is_within(there));
-                !is_old && !is_here_alone(path, thing)
+                !is_old && !is_kept(path)
             });
             seen_by(&machine.files.volume(), picture)
         };
@@ -82,6 +82,7 @@ pub fn check(world: &World, ghosts: &BTreeSet<ObjectId>) -> Result<Picture, Stri
         })?;
     }
     check_loss(world, &head)?;
+    check_lone(world, &head)?;
     for (path, thing) in &head {
         if let Thing::File(id, _) = thing
             && ghosts.contains(id)
@@ -118,6 +119,30 @@ fn check_loss(world: &World, head: &Picture) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// I5: a tree has no content that no user ever had, not even for a while.
+///
+/// # Errors
+/// Names the first that it has.
+pub fn check_made_up(world: &World) -> Result<(), String> {
+    let head = head_picture(&world.replicas[0].server)?;
+    let told = world.story.told();
+    let nothing = content_id(b"");
+    let is_made_up = |thing: &Thing| matches!(thing, Thing::File(id, _) if *id != nothing && !told.written.contains_key(id));
+    match head.iter().find(|(_, thing)| is_made_up(thing)) {
+        Some((path, _)) => Err(format!("I5 made up: nobody wrote what {path} has")),
+        None => Ok(()),
+    }
+}
+
+/// Whoever is alone with his edits is never in conflict.
+fn check_lone(world: &World, head: &Picture) -> Result<(), String> {
+    let is_copy = |path: &&RelPath| path.to_string().contains("(conflicted copy");
+    match head.keys().find(is_copy) {
+        Some(path) if world.is_lone => Err(format!("I12 conflict: {path}, with one user only")),
+        _ => Ok(()),
+    }
 }
 
 /// Returns all contents of a tree.

@@ -253,7 +253,10 @@ impl Opened for Handle {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let volume = self.files.enter("read", &self.path)?;
         match &volume.inodes.get(self.ino).body {
-            Body::File(bytes) => Ok(bytes.read(offset, buffer)),
+            Body::File(bytes) => {
+                let most = buffer.len().min(volume.read_most);
+                Ok(bytes.read(offset, &mut buffer[..most]))
+            }
             _ => Ok(0),
         }
     }

@@ -30,6 +30,14 @@ pub fn begin(world: &mut World, rng: &mut Rng, head: &Picture) -> Option<Scene> 
     if !has(world, 0) || !has(world, 1) {
         return None;
     }
+    // A directory with something that is not in step is not known again as a whole.
+    let is_whole = |at: usize| {
+        let folder = world.machines[at].folder.as_ref();
+        folder.is_some_and(|f| f.status().is_ok_and(|status| status.exceptions.is_empty()))
+    };
+    if !is_whole(0) || !is_whole(1) {
+        return None;
+    }
     let depth = usize::try_from(rng.between(1, edited.names().count() as u64 + 1)).unwrap_or(1);
     let renamed = above(&edited, depth);
     let to = RelPath::root().join(&Name::new(&b"followed"[..]).ok()?);

@@ -18,6 +18,10 @@ use super::volume::Volume;
 
 /// Deepest path that a user makes.
 const DEPTH: u64 = 3;
+/// Who writes twice within this time, in ns, does so in the middle of one step of the agent.
+const AGAIN_NS: i64 = 400_000;
+/// Files from this size on are written over in place.
+const PATCHED_BYTES: usize = 1_000;
 /// Above this many paths a user rather removes than adds.
 const PATHS_ENOUGH: usize = 40;
 
@@ -59,8 +63,13 @@ pub struct Hand {
     /// Whose hand it is.
     pub name: String,
     story: Story,
+    /// What was written last, where and when: who writes there again before anything else happens
+    /// destroys it, wherever an agent has put it meanwhile.
+    last: Option<(RelPath, ObjectId, i64)>,
     /// A file that a program holds open, to write into it later.
     held: Option<Ino>,
+    /// Whether some of its programs write over files in place, all of it and nothing more.
+    pub patches: bool,
 }
 
 fn pick_name(rng: &mut Rng, names: &[&str]) -> Name {
@@ -75,7 +84,9 @@ impl Hand {
             rng,
             name: name.to_owned(),
             story,
+            last: None,
             held: None,
+            patches: false,
         }
     }
 
@@ -131,14 +142,25 @@ impl Hand {
             told.serial
         };
         let mut bytes = format!("{} {serial} {what}\n", self.name).into_bytes();
+        let large = if self.patches { 30 } else { 5 };
         let more = match self.rng.below(100) {
             0 => self.rng.between(70_000, 200_000),
-            1..5 => self.rng.between(1_000, 40_000),
+            roll if roll < large => self.rng.between(1_000, 40_000),
             _ => self.rng.below(40),
         };
         while (bytes.len() as u64) < more {
             bytes.extend_from_slice(&self.rng.draw().to_le_bytes());
         }
+        bytes
+    }
+
+    /// A content of that size, other bytes all through.
+    fn content_of(&mut self, size: usize) -> Vec<u8> {
+        let mut bytes = self.content("patched");
+        while bytes.len() < size {
+            bytes.extend_from_slice(&self.rng.draw().to_le_bytes());
+        }
+        bytes.truncate(size);
         bytes
     }
 
@@ -161,6 +183,16 @@ impl Hand {
             }
             Body::Dir(entries) => entries.values().for_each(|c| self.destroys(volume, *c)),
             _ => {}
+        }
+    }
+
+    /// What was written there a moment ago, wherever it is by now.
+    fn destroys_last(&self, volume: &Volume, path: &RelPath) {
+        if let Some((before, id, when)) = &self.last
+            && before.is_within(path)
+            && volume.now() - when < AGAIN_NS
+        {
+            self.story.told().destroyed.insert(*id);
         }
     }
 
@@ -208,16 +240,23 @@ impl Hand {
             }
             self.destroys(volume, ino);
         }
+        self.destroys_last(volume, path);
+        self.last = Some((path.clone(), content_id(bytes), volume.now()));
         self.tell(&format!("{how} {path} {}", content_id(bytes).short()));
         self.wrote(bytes, &format!("{how} {path}"));
         volume.user_write(path, bytes);
     }
 
     fn rewrite(&mut self, volume: &mut Volume, paths: &[RelPath]) {
-        if let Some(path) = self.rng.pick(paths).cloned() {
-            let bytes = self.content("rewritten");
-            self.write(volume, &path, &bytes, "rewrites");
-        }
+        let Some(path) = self.rng.pick(paths).cloned() else {
+            return;
+        };
+        let size = volume.at(&path).map(|ino| volume.inodes.stat(ino).size);
+        let bytes = match size.and_then(|size| usize::try_from(size).ok()) {
+            Some(size) if self.patches && size >= PATCHED_BYTES => self.content_of(size),
+            _ => self.content("rewritten"),
+        };
+        self.write(volume, &path, &bytes, "rewrites");
     }
 
     /// Saves as many editors do: a new file beside the old one, renamed over it.
@@ -301,6 +340,7 @@ impl Hand {
         };
         let Some(ino) = volume.at(&path) else { return };
         self.destroys(volume, ino);
+        self.destroys_last(volume, &path);
         self.tell(&format!("removes {path}"));
         volume.user_remove(&path);
     }

@@ -25,6 +25,9 @@ use super::ways::Ways;
 /// Virtual 1970 to virtual start, in ms.
 pub const START_MS: u64 = 1_769_000_000_000;
 
+/// Most bytes of one read, where reads give little.
+const SHORT_READ: usize = 4096;
+
 /// See the module's head.
 #[derive(Debug)]
 pub struct Machine {
@@ -199,6 +202,15 @@ impl Machine {
         self.folder = None;
         self.files.volume().darken();
         self.life += 1;
+    }
+
+    /// Lets reads give little at once, and users write over files in place meanwhile.
+    pub fn harden(&mut self) {
+        let mut volume = self.files.volume();
+        volume.read_most = SHORT_READ;
+        if let Some(hand) = &mut volume.hand {
+            hand.patches = true;
+        }
     }
 
     /// Loses the state of an agent that does not run.

@@ -27,7 +27,7 @@ enum Kill {
 const KILLS: &[(Mutant, Kill)] = &[
     (Mutant::OldHead, Kill::Seed(4)),
     (Mutant::DeafOverflow, Kill::Seed(3)),
-    (Mutant::NoCopy, Kill::Seed(1)),
+    (Mutant::NoCopy, Kill::Seed(2)),
     (Mutant::DeleteWins, Kill::Seed(6)),
     (Mutant::UnsafeSteps, Kill::Seed(6)),
     (Mutant::NoMoves, Kill::Seed(0)),
@@ -39,7 +39,8 @@ const KILLS: &[(Mutant, Kill)] = &[
     (Mutant::NoSecondLook, Kill::Seed(117)),
     (Mutant::NoTrash, Kill::Dark(2, 596)),
     (Mutant::TrustTick, Kill::Seed(37)),
-    (Mutant::LazyIntents, Kill::Dark(10, 473)),
+    (Mutant::LazyIntents, Kill::Dark(39, 544)),
+    (Mutant::NoRecovery, Kill::Dark(34, 217)),
     (Mutant::NoStageSync, Kill::Dark(0, 641)),
     (Mutant::NoDirSync, Kill::Dark(0, 317)),
     (Mutant::NoSettle, Kill::Dark(3, 681)),

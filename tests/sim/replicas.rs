@@ -12,6 +12,7 @@ use fsync_core::service::record::Ticket;
 use fsync_core::service::subscribe::{self, Frame, SocketNo};
 use fsync_core::wire::{CommitAnswer, Heads, RefEvent};
 
+use super::check::check_made_up;
 use super::event::Event;
 use super::net::Request;
 use super::server::{Server, Todo, Work};
@@ -177,6 +178,11 @@ impl World {
         }
         if newest.0 > self.last_seq {
             self.say(&format!("head {} is {}", newest.0, newest.1.short()));
+            if self.hard.is_some()
+                && let Err(wrong) = check_made_up(self)
+            {
+                self.broken.push(wrong);
+            }
         }
         self.last_seq = newest.0;
     }

@@ -22,6 +22,8 @@ const EDITS_LONG: u64 = 300;
 const SETTLE: u64 = 600 * SECOND;
 /// A quiet world is watched for so long.
 const WATCHED: u64 = 30 * SECOND;
+/// In how many of 1,000 calls of an agent its user acts meanwhile, where that is often.
+const INTERRUPTS_HARD: u64 = 120;
 /// More events than this in one run are a loop.
 const EVENTS_MAX: u64 = 400_000;
 
@@ -89,7 +91,10 @@ pub fn run_dark(seed: u64, call: u64, prints_log: bool) -> (Outcome, u64) {
 fn live_dark(world: &mut World, rng: &mut Rng) -> Result<(), String> {
     for at in 0..world.machines.len() {
         world.within_ms(0, 1_000, Event::Start(at));
-        world.within_ms(0, 2_000, Event::User(at));
+        // The one that loses its power is the other, then.
+        if at == 1 || !world.is_lone {
+            world.within_ms(0, 2_000, Event::User(at));
+        }
     }
     world.pause_ms = *rng.pick(&[40, 300]).unwrap_or(&300);
     world.edits_until = storm_length(world.pause_ms, rng);
@@ -136,6 +141,7 @@ fn live(world: &mut World, rng: &mut Rng) -> Result<(), String> {
             .copied()
             .collect();
         if round + 1 == rounds
+            && !world.is_lone
             && rng.chance(400)
             && let Some(scene) = follow::begin(world, rng, &head)
         {
@@ -158,18 +164,26 @@ fn storm(world: &mut World, rng: &mut Rng) -> Result<(), String> {
         crashes: *rng.pick(&[0, 0, 5, 40]).unwrap_or(&0),
         overflows: *rng.pick(&[0, 50]).unwrap_or(&0),
     };
-    let interrupts = *rng.pick(&[0, 2, 15]).unwrap_or(&0);
+    let mut interrupts = *rng.pick(&[0, 2, 15]).unwrap_or(&0);
+    if world.hard.as_mut().is_some_and(|hard| hard.chance(300)) {
+        interrupts = INTERRUPTS_HARD;
+    }
     for at in 0..world.machines.len() {
+        let is_user = at == 0 || !world.is_lone;
         let mut volume = world.machines[at].files.volume();
-        volume.interrupts = interrupts;
+        volume.interrupts = if is_user { interrupts } else { 0 };
         volume.faults = Faults {
             no_space: *rng.pick(&[0, 0, 0, 50]).unwrap_or(&0),
             denied: *rng.pick(&[0, 0, 0, 100]).unwrap_or(&0),
             io: *rng.pick(&[0, 0, 0, 0, 2]).unwrap_or(&0),
         };
+        if world.is_lone {
+            // What could not be read or changed for a while is merged without an ancestor.
+            (volume.faults.io, volume.faults.denied) = (0, 0);
+        }
         drop(volume);
         // Some users only look on for a while.
-        if rng.chance(850) {
+        if rng.chance(850) && is_user {
             world.within_ms(0, 2_000, Event::User(at));
         }
     }
@@ -219,6 +233,8 @@ fn plan_hard_faults(world: &mut World, length: u64) {
         let pause = rng.below(length);
         let at = usize::try_from(rng.below(world.machines.len() as u64)).unwrap_or(0);
         let event = match rng.below(3) {
+            // Who forgot what he had sent is in conflict with himself.
+            0 if world.is_lone => Event::Crash(at),
             0 => Event::Forget(at),
             1 => Event::Silence(at),
             _ => Event::Away(at, rng.below(length)),

@@ -90,6 +90,8 @@ pub struct Volume {
     pub ways: Ways,
     /// The user; away while acting.
     pub hand: Option<Hand>,
+    /// Most bytes that one read gives.
+    pub read_most: usize,
     /// In how many of 1,000 calls of the agent the user acts meanwhile.
     pub interrupts: u64,
     /// When the agent's process ends in the middle of its work.
@@ -145,6 +147,7 @@ impl Volume {
             faults: Faults::default(),
             ways: Ways::default(),
             hand: Some(hand),
+            read_most: usize::MAX,
             interrupts: 0,
             crash: None,
             power: None,

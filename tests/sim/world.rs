@@ -53,6 +53,8 @@ pub struct World {
     pub pause_ms: u64,
     /// Decides over lost states and lines that are cut for long, in worlds that have them.
     pub hard: Option<Rng>,
+    /// Whether one user only changes anything.
+    pub is_lone: bool,
     /// What broke a promise on the way.
     pub broken: Vec<String>,
     /// The log.
@@ -78,6 +80,8 @@ impl World {
         clock.set(virtual_ns(0));
         let story = Story::default();
         let tree: TreeKey = "sim".parse().expect("a valid name");
+        let mut hard = hard_chance(seed);
+        let is_lone = hard.as_mut().is_some_and(|rng| rng.chance(300));
         let machines = (0..machines)
             .map(|n| {
                 Machine::new(
@@ -88,6 +92,10 @@ impl World {
                 )
             })
             .collect();
+        let mut machines: Vec<Machine> = machines;
+        if hard.is_some() {
+            machines.iter_mut().for_each(Machine::harden);
+        }
         let ledger = SharedLedger::default();
         let replica = |n| Replica::new(Server::new(tree.clone(), ledger.clone(), n));
         let replicas = (0..replicas).map(replica).collect();
@@ -100,7 +108,8 @@ impl World {
             weather: Weather::default(),
             edits_until: 0,
             pause_ms: 1000,
-            hard: hard_chance(seed),
+            hard,
+            is_lone,
             broken: Vec::new(),
             log: Log::new(prints_log),
             sockets: BTreeMap::new(),
@@ -340,7 +349,7 @@ impl World {
             let crash = Crash {
                 calls: self.rng.below(40),
                 kept: machine.kept.clone(),
-                is_power_loss: self.rng.chance(700),
+                is_power_loss: self.rng.chance(700) && !self.is_lone,
             };
             machine.files.volume().crash = Some(crash);
         }
@@ -355,8 +364,9 @@ impl World {
                 for effect in effects {
                     self.carry_out(at, effect);
                 }
-                // What was handed out is on its way: an end right now must do no harm either.
-                if self.rng.chance(self.weather.crashes / 4) {
+                // What was handed out is on its way: an end right now must do no harm either, but that
+                // the agent has forgotten what it sent.
+                if self.rng.chance(self.weather.crashes / 4) && !self.is_lone {
                     self.died(at);
                     return false;
                 }
@@ -400,7 +410,8 @@ impl World {
 
     /// Ends an agent's process; it starts again later.
     fn died(&mut self, at: usize) {
-        let is_power_loss = self.rng.chance(700);
+        // What was sent, but is not durable, is forgotten with the power: in conflict with oneself.
+        let is_power_loss = self.rng.chance(700) && !self.is_lone;
         self.say(&format!("m{at} dies"));
         if let Some(socket) = self.machines[at].socket.take() {
             self.gone(socket);

@@ -56,8 +56,6 @@ mutants! {
     NoTrash "no-trash",
     /// A stamp is believed however soon after a change it was taken.
     TrustTick "trust-tick",
-    /// A file that changed while it was read is taken as it was read.
-    TornRead "torn-read",
     /// What an interrupted apply left is not sorted out.
     NoRecovery "no-recovery",
     /// Intents need not be durable before what they announce.

@@ -211,8 +211,16 @@ impl Applier<'_> {
         self.drop_assembly(batch.0, key)?;
         let displaced = self.files.stat(stage)?;
         let Some(displaced) = displaced.filter(|stat| as_expected(&row, stat)) else {
-            self.files.rename(stage, tree, Rename::Exchange)?;
-            self.clear_swap(path, &swap, &staged)?;
+            match self.files.rename(stage, tree, Rename::Exchange) {
+                Err(error) if error.is(Problem::NotFound) => {
+                    // Somebody removed ours, and with it, as he sees it, his own.
+                    self.move_to_trash(stage, path)?;
+                }
+                taken_back => {
+                    taken_back?;
+                    self.clear_swap(path, &swap, &staged)?;
+                }
+            }
             return Ok(StepResult::Stale);
         };
         self.trash_noted(batch.0, (stage, path), &Trashed::new(*was, &displaced))?;
@@ -222,21 +230,37 @@ impl Applier<'_> {
 
     /// After an exchange was taken back: removes our own file; whatever else stands in the stage
     /// goes to the trash.
+    ///
+    /// Who wrote into our file while it stood at the path has his newest version in it: it takes the
+    /// path once more, and what he wrote before goes to the trash.
     fn clear_swap(
         &mut self,
         path: &RelPath,
         key: &StageKey,
         staged: &Stat,
     ) -> Result<(), ApplyError> {
-        let there = self.files.stat(Place::Stage(key))?;
-        match there {
-            Some(stat) if !stat.is_same_inode(staged) => {
-                self.move_to_trash(Place::Stage(key), path)?;
-                Ok(())
-            }
-            Some(_) => Ok(self.files.remove_file(Place::Stage(key))?),
-            None => Ok(()),
+        let stage = Place::Stage(key);
+        let Some(there) = self.files.stat(stage)? else {
+            return Ok(());
+        };
+        if Stamp::from(staged).is_content(&there) {
+            return Ok(self.files.remove_file(stage)?);
         }
+        if there.is_same_inode(staged) {
+            let again = self
+                .files
+                .rename(stage, Place::Tree(path), Rename::Exchange);
+            match again {
+                // Nothing stands there any more: our file with his version goes back to it.
+                Err(error) if error.is(Problem::NotFound) => {
+                    let free = Rename::NoReplace;
+                    return Ok(self.files.rename(stage, Place::Tree(path), free)?);
+                }
+                other => other?,
+            }
+        }
+        self.move_to_trash(stage, path)?;
+        Ok(())
     }
 
     /// Records what was put at a path, as it was staged; [`Applier::settle`] looks what it is there.

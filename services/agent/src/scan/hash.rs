@@ -4,7 +4,6 @@ use fsync_core::chunk::Chunker;
 use fsync_core::exception::Exception;
 use fsync_core::filelist;
 use fsync_core::limits;
-use fsync_core::mutant::{self, Mutant};
 use fsync_core::node::{Entry, FileEntry, Mtime, Node, Run};
 use fsync_core::nodes::NewNodes;
 
@@ -93,7 +92,7 @@ fn read_file(files: &dyn Files, at: Place<'_>, recorded: i64) -> Result<Hashed, 
     let Some(runs) = read_runs(&*file, before.size)? else {
         return Ok(Hashed::Busy);
     };
-    if file.stat()? != before && !mutant::is_on(Mutant::TornRead) {
+    if file.stat()? != before {
         return Ok(Hashed::Busy);
     }
     let mut nodes = NewNodes::default();

@@ -377,8 +377,15 @@ impl<'a> Recorder<'a> {
             return Ok((None, None));
         };
         let found = match step.tx.path_of(no)? {
-            // The trees have what the head has there: that stays, and what moved is what the index has.
-            Some(from) if is_excepted(step.tx, &from)? => (None, None),
+            // What moved is what the index has: the trees may have something else there. The exception
+            // was made for what stood there, so it ends as it does when that is gone.
+            Some(from) if is_excepted(step.tx, &from)? => {
+                step.tx.move_row((dir, &old), (step.no, name), row)?;
+                if step.tx.exception(&from)?.is_some() {
+                    self.end(step, &from)?;
+                }
+                return Ok((None, None));
+            }
             Some(from) => {
                 let entry = step.edits.lookup_working(&from)?;
                 step.edits.set_working(&from, None);
