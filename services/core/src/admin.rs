@@ -3,7 +3,6 @@
 //!
 //! ```text
 //! GET    /admin/v1/trees/{tenant}/{tree}          -> TreeStatus
-//! DELETE /admin/v1/trees/{tenant}/{tree}          -> 204; the tree is gone, contents go with the garbage
 //! PUT    /admin/v1/trees/{tenant}/{tree}/policy   Policy     -> 204
 //! DELETE /admin/v1/trees/{tenant}/{tree}/policy   -> 204, also if there was none
 //! POST   /admin/v1/tokens                         TokenOrder -> IssuedToken
@@ -53,9 +52,6 @@ pub struct Policy {
     /// Most bytes that may be stored for the tree, its history included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
-    /// Lines as in `.fsyncignore`, which agents use beside the tree's own.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ignore: Vec<String>,
     /// Who may use the tree, beside those whose tokens say so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub access: Vec<Access>,
@@ -96,14 +92,6 @@ impl Policy {
     /// # Errors
     /// [`limits::LimitError`] names the limit.
     pub fn check(&self) -> Result<(), limits::LimitError> {
-        let lines = "ignore lines of a policy";
-        limits::check(lines, limits::POLICY_LINES, self.ignore.len())?;
-        let longest = self.ignore.iter().map(String::len).max().unwrap_or(0);
-        limits::check(
-            "bytes of an ignore line",
-            limits::POLICY_LINE_BYTES,
-            longest,
-        )?;
         let subjects = "subjects of a policy";
         limits::check(subjects, limits::POLICY_SUBJECTS, self.access.len())
     }
@@ -121,7 +109,7 @@ pub struct TreeStatus {
     pub bytes: u64,
     /// Objects that are stored for the tree, its history included.
     pub objects: u64,
-    /// Agents that are connected to any replica.
+    /// Agents that listen to it at the replica that answers.
     pub agents: u64,
     /// Its policy, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

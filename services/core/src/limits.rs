@@ -57,10 +57,6 @@ pub const LABEL_BYTES: usize = 64;
 pub const TOKEN_BYTES: usize = 8 * 1024;
 /// Most trees and patterns that one token names: bounds what each check costs.
 pub const TOKEN_GRANTS: usize = 256;
-/// Most ignore lines in one tree's policy.
-pub const POLICY_LINES: usize = 256;
-/// Longest ignore line in a policy, in bytes.
-pub const POLICY_LINE_BYTES: usize = 4096;
 /// Most subjects that one tree's policy names.
 pub const POLICY_SUBJECTS: usize = 256;
 /// Longest subject or id of a token, in bytes: an e-mail address or a UUID and more.

@@ -82,12 +82,21 @@ impl Health {
 
 /// Answers questions about health until the shutdown.
 pub async fn serve(listener: TcpListener, health: Health, tasks: Shutdown) {
-    let routes = Router::new()
+    serve_routes(listener, routes(health), tasks).await;
+}
+
+/// Returns the routes of health and metrics, for who adds some.
+pub fn routes(health: Health) -> Router {
+    Router::new()
         .route("/metrics", get(async || text()))
         .route("/livez", get(async || "alive\n"))
         .route("/startupz", get(startup))
         .route("/readyz", get(ready))
-        .with_state(health);
+        .with_state(health)
+}
+
+/// Serves an admin port's routes until the shutdown.
+pub async fn serve_routes(listener: TcpListener, routes: Router, tasks: Shutdown) {
     let token = tasks.token();
     let serve = axum::serve(listener, routes)
         .with_graceful_shutdown(async move { token.cancelled().await });

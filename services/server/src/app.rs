@@ -24,9 +24,11 @@ use crate::bus::{Bus, Health, Later};
 use crate::checkpoint::Checkpoints;
 use crate::cluster;
 use crate::config::{Access, Config, Drain};
+use crate::http::admin::{Admin, Late, Signer};
 use crate::http::{self, Api, door::Door, gate::Gate};
 use crate::listen::tls::{Tls, TlsError};
 use crate::packer;
+use crate::policies::Policies;
 use crate::rates::{Checks, Rates};
 use crate::socket::Sockets;
 use crate::tree::Trees;
@@ -60,7 +62,7 @@ pub struct Server {
 fn start_background(
     config: &Config,
     parts: &Parts,
-    (sockets, trees): (&Sockets, &Trees),
+    (sockets, trees, collector): (&Sockets, &Trees, &gc::Starter),
     tasks: &Shutdown,
 ) {
     let heard = (Arc::clone(&parts.bus), sockets.clone(), tasks.clone());
@@ -84,7 +86,12 @@ fn start_background(
     }
     drop(tasks.spawn(
         "gc",
-        gc::run(parts.store.clone(), config.retention, tasks.clone()),
+        gc::run(
+            parts.store.clone(),
+            config.retention,
+            collector.clone(),
+            tasks.clone(),
+        ),
     ));
 }
 
@@ -103,17 +110,14 @@ impl Server {
             warn!(listen = %config.listen, "no authentication: anybody who reaches it reads and writes all trees");
         }
         let (tasks, late) = (Shutdown::new(), Shutdown::new());
-        let (ready, admin) = open_admin(&config, &late).await?;
+        let (ready, admin, more) = open_admin(&config, &late).await?;
         let tls = open_tls(&config, &tasks)?;
         let parts = build_parts(&config, &tasks).await?;
         ready.check(hears(Arc::clone(&parts.bus)));
         let listener = bind(config.listen).await?;
         let address = listener.local_addr().unwrap_or(config.listen);
         let bus = &parts.bus;
-        let checks = Checks {
-            auth: open_auth(&config.access, &parts, &tasks).await?,
-            rates: Rates::default(),
-        };
+        let checks = open_checks(&config.access, &parts, &tasks).await?;
         let store = parts.store.clone();
         let (layer, sockets) = Sockets::layer(store, Arc::clone(bus), checks.clone(), &tasks);
         let checkpoints = Checkpoints::default();
@@ -126,7 +130,10 @@ impl Server {
             (checkpoints.clone(), tasks.clone()),
         );
         gc::rebuild_index(&parts.store).await?;
-        start_background(&config, &parts, (&sockets, &trees), &tasks);
+        let collector = gc::Starter::default();
+        let running = (&sockets, &trees, &collector);
+        start_background(&config, &parts, running, &tasks);
+        set_admin_api(&config, &more, (&parts, &checks, &sockets), collector);
         let gate = Gate::default();
         let door = Door::new(&config, checks.rates.clone());
         let api = Api {
@@ -215,6 +222,39 @@ fn open_tls(config: &Config, tasks: &Shutdown) -> Result<Option<Tls>, TlsError> 
     files.map(|files| Tls::start(files, tasks)).transpose()
 }
 
+/// Says what callers must pass.
+async fn open_checks(
+    access: &Access,
+    parts: &Parts,
+    tasks: &Shutdown,
+) -> Result<Checks, StartError> {
+    Ok(Checks {
+        auth: open_auth(access, parts, tasks).await?,
+        rates: Rates::default(),
+        policies: Policies::new(parts.store.shared_journal()),
+    })
+}
+
+/// Puts the admin API behind the admin port, if there is a credential for it.
+fn set_admin_api(
+    config: &Config,
+    port: &Late,
+    (parts, checks, sockets): (&Parts, &Checks, &Sockets),
+    collector: gc::Starter,
+) {
+    let Some(credential) = &config.admin_token else {
+        return;
+    };
+    port.set(http::admin::routes(Admin {
+        store: parts.store.clone(),
+        policies: checks.policies.clone(),
+        sockets: sockets.clone(),
+        signer: Signer::of(&config.access),
+        collector,
+        credential: Arc::new(credential.clone()),
+    }));
+}
+
 /// Says how callers are known.
 async fn open_auth(access: &Access, parts: &Parts, tasks: &Shutdown) -> Result<Auth, StartError> {
     match access {
@@ -232,21 +272,24 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
     listener.map_err(|source| StartError::Listen { address, source })
 }
 
-/// Opens the admin port, if there is to be one, before anything that may take long.
+/// Opens the admin port, if there is to be one, before anything that may take long; the admin API
+/// comes later.
 async fn open_admin(
     config: &Config,
     late: &Shutdown,
-) -> Result<(Ready, Option<SocketAddr>), StartError> {
-    let ready = Ready::default();
+) -> Result<(Ready, Option<SocketAddr>, Late), StartError> {
+    let (ready, more) = (Ready::default(), Late::default());
     let Some(address) = config.admin else {
-        return Ok((ready, None));
+        return Ok((ready, None, more));
     };
     let listener = bind(address).await?;
     let address = listener.local_addr().unwrap_or(address);
     info!(%address, "admin port");
-    let serve = admin::serve(listener, ready.clone(), late.clone());
+    let rest = more.clone();
+    let routes = admin::routes(ready.clone()).fallback(move |request| rest.answer(request));
+    let serve = admin::serve_routes(listener, routes, late.clone());
     drop(late.spawn("admin", serve));
-    Ok((ready, Some(address)))
+    Ok((ready, Some(address), more))
 }
 
 /// A replica that does not hear itself would tell its agents of nothing but by polling: others serve

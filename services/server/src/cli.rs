@@ -134,6 +134,10 @@ pub struct ServerArgs {
     /// Where /livez, /readyz and /startupz are answered; not at all if not given
     #[arg(long, env = "FSYNC_ADMIN_LISTEN", value_name = "HOST:PORT")]
     admin_listen: Option<String>,
+    /// Open the admin API for the controller, on the admin port, to whoever has the secret in this
+    /// file; read again when it changes
+    #[arg(long, env = "FSYNC_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
     /// Over how many seconds agents are sent to other replicas at the end; it is over as soon as
     /// nobody is left [default: 45 with --redis, else 0]
     #[arg(long, env = "FSYNC_DRAIN_SECONDS", value_name = "SECONDS")]
@@ -168,6 +172,7 @@ impl ServerArgs {
                 Some(text) => Some(address("--admin-listen", text)?),
                 None => None,
             },
+            admin_token: self.admin_token_file.clone(),
             tls: self.network.to_tls()?,
             origins: self.network.to_origins()?,
         };

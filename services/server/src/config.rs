@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::auth::{JwksUrlError, SecretError, Tokens};
+use fsync_core::admin::TreeRetention;
+
+use crate::auth::{JwksUrlError, Secret, SecretError, Tokens};
 use crate::blobs::s3::{S3Config, S3UrlError};
 use crate::listen::tls::TlsFiles;
 use crate::redis::RedisConfig;
@@ -44,6 +46,19 @@ pub struct Retention {
     pub grace: Duration,
     /// Time between two collections; zero switches them off.
     pub interval: Duration,
+}
+
+impl Retention {
+    /// Returns what holds for a tree whose policy says this.
+    pub fn of_tree(self, policy: Option<TreeRetention>) -> Self {
+        let policy = policy.unwrap_or_default();
+        let revisions = policy.revisions.map(usize::try_from);
+        Self {
+            age: policy.age_seconds.map_or(self.age, Duration::from_secs),
+            revisions: revisions.map_or(self.revisions, |count| count.unwrap_or(usize::MAX)),
+            ..self
+        }
+    }
 }
 
 impl Default for Retention {
@@ -96,6 +111,8 @@ pub struct Config {
     pub drain: Drain,
     /// Where questions about health are answered.
     pub admin: Option<SocketAddr>,
+    /// The credential of the admin API; without it there is no such API.
+    pub admin_token: Option<PathBuf>,
     /// Certificates, if it speaks TLS itself.
     pub tls: Option<TlsFiles>,
     /// Web pages that may ask.
@@ -153,6 +170,11 @@ pub enum ConfigError {
          not taken, because any page could then act with what its user lends it"
     )]
     Origin(String),
+    /// A credential for a port that is not there.
+    #[error(
+        "--admin-token-file opens the admin API, which is on the port of --admin-listen: give that too"
+    )]
+    AdminToken,
     /// Half of what TLS needs.
     #[error(
         "--tls-cert-file and --tls-key-file belong together, and --tls-client-ca-file needs both"
@@ -226,6 +248,7 @@ impl Config {
             retention: Retention::default(),
             drain: Drain::default(),
             admin: None,
+            admin_token: None,
             tls: None,
             origins: Vec::new(),
         }
@@ -249,6 +272,13 @@ impl Config {
     pub fn check(self) -> Result<Self, ConfigError> {
         if self.access == Access::Loopback && !self.listen.ip().is_loopback() {
             return Err(ConfigError::Open(self.listen));
+        }
+        if let Some(path) = &self.admin_token {
+            // Read again at each request; wrong from the beginning is told at once.
+            Secret::read(path)?;
+            if self.admin.is_none() {
+                return Err(ConfigError::AdminToken);
+            }
         }
         if self.redis.is_some() && self.blobs == BlobStore::Memory {
             return Err(ConfigError::Unshared);

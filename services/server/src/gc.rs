@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fsync_core::id::ObjectId;
@@ -28,6 +29,7 @@ use fsync_core::service::record::{PackId, Place};
 use fsync_core::wire::Head;
 use fsync_runtime::Shutdown;
 use futures_util::StreamExt;
+use tokio::sync::Notify;
 use tracing::{error, info, warn};
 
 use crate::checkpoint;
@@ -151,36 +153,64 @@ pub async fn collect_alone(
     collected.map(Some)
 }
 
-/// Collects periodically until the shutdown, unless another replica does.
-pub async fn run(store: Store, retention: Retention, tasks: Shutdown) {
-    if retention.interval.is_zero() {
-        return;
+/// Shortest time for which one replica is the collector.
+const SHORTEST_TURN: Duration = Duration::from_secs(3600);
+
+/// Asks the collector of this replica to collect now; clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Starter(Arc<Asked>);
+
+#[derive(Debug, Default)]
+struct Asked {
+    now: Notify,
+    is_busy: AtomicBool,
+}
+
+impl Starter {
+    /// Starts a collection; `false` if one runs.
+    pub fn start(&self) -> bool {
+        let is_busy = self.0.is_busy.load(Ordering::Acquire);
+        if !is_busy {
+            self.0.now.notify_one();
+        }
+        !is_busy
     }
+}
+
+/// Collects periodically and when asked to until the shutdown, unless another replica does.
+pub async fn run(store: Store, retention: Retention, starter: Starter, tasks: Shutdown) {
     let token = clock::random_u64();
+    let is_periodic = !retention.interval.is_zero();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(retention.interval) => {}
+            () = tokio::time::sleep(retention.interval), if is_periodic => {}
+            () = starter.0.now.notified() => {}
             () = tasks.triggered() => break,
         }
-        // Longer than until the next time: the same one goes on as long as it lives.
-        match store.journal().lead(token, retention.interval * 2).await {
-            Ok(true) => {}
-            Ok(false) => continue,
-            Err(error) => {
-                warn!(%error, "garbage is collected later");
-                continue;
-            }
-        }
-        match collect(&store, &retention, false).await {
-            Ok(done) => metrics().collected("ok", done.objects, done.deleted_packs),
-            Err(error) => {
-                metrics().collected("failed", 0, 0);
-                warn!(%error, "garbage collection stopped early");
-            }
-        }
+        starter.0.is_busy.store(true, Ordering::Release);
+        collect_in_turn(&store, &retention, token).await;
+        starter.0.is_busy.store(false, Ordering::Release);
     }
     // Another one need not wait; whoever cannot be told finds out by the time.
     drop(store.journal().lead(token, Duration::ZERO).await);
+}
+
+/// Collects unless another replica does.
+async fn collect_in_turn(store: &Store, retention: &Retention, token: u64) {
+    // Longer than until the next time: the same one goes on as long as it lives.
+    let turn = (retention.interval * 2).max(SHORTEST_TURN);
+    match store.journal().lead(token, turn).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(error) => return warn!(%error, "garbage is collected later"),
+    }
+    match collect(store, retention, false).await {
+        Ok(done) => metrics().collected("ok", done.objects, done.deleted_packs),
+        Err(error) => {
+            metrics().collected("failed", 0, 0);
+            warn!(%error, "garbage collection stopped early");
+        }
+    }
 }
 
 /// Indexes the packs of tenants whose packs the journal does not know at all: it was lost, or is
@@ -233,6 +263,8 @@ pub async fn kept_roots(
     retention: &Retention,
     now: Now,
 ) -> Result<Vec<ObjectId>, ServiceError> {
+    let policy = store.journal().policy(tree.clone()).await?;
+    let retention = retention.of_tree(policy.and_then(|policy| policy.retention));
     let oldest = before(now, retention.age);
     let mut roots = Vec::new();
     let mut from = None;

@@ -24,6 +24,7 @@ use door::Door;
 use gate::Gate;
 
 mod access;
+pub mod admin;
 mod audit;
 mod commits;
 mod delta;

@@ -16,6 +16,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fsync_core::admin::Policy;
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::Now;
@@ -24,7 +25,7 @@ use fsync_core::service::error::ServiceError;
 use fsync_core::service::facts::{Answers, Questions};
 pub use fsync_core::service::ledger::PackUse;
 use fsync_core::service::record::{
-    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
+    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId, Usage,
 };
 use fsync_core::wire::{Epoch, Head, Seq};
 
@@ -121,6 +122,15 @@ pub trait Journal: Debug + Send + Sync {
 
     /// Returns who is shut out; `None` if that is what `known` says.
     fn revocations(&self, known: Option<u64>) -> Answer<'_, Option<Revocations>>;
+
+    /// Returns how much is stored for a tree; at the cost of one look.
+    fn usage(&self, tree: TreeKey) -> Answer<'_, Usage>;
+
+    /// Returns a tree's policy.
+    fn policy(&self, tree: TreeKey) -> Answer<'_, Option<Policy>>;
+
+    /// Sets or removes a tree's policy, durably; the tree need not exist.
+    fn set_policy(&self, tree: TreeKey, policy: Option<Policy>) -> Answer<'_, ()>;
 
     /// Writes what is queued and closes; every later call fails.
     fn close(&self) -> Answer<'_, ()>;

@@ -38,6 +38,7 @@ pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod packer;
+pub mod policies;
 pub mod rates;
 pub mod redis;
 mod revoke;

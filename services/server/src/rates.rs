@@ -9,8 +9,9 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fsync_core::label::TenantName;
-use fsync_core::rights::TokenName;
+use fsync_core::label::{TenantName, TreeKey};
+use fsync_core::rights::{Right, TokenName};
+use fsync_core::service::error::ServiceError;
 use fsync_core::wire::{ErrorBody, ErrorCode};
 use fsync_runtime::Shutdown;
 use governor::clock::{Clock, DefaultClock};
@@ -18,6 +19,7 @@ use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLim
 
 use crate::auth::{Auth, Bearer, Identity};
 use crate::limits::{self, Rate};
+use crate::policies::Policies;
 
 /// What a caller must pass.
 #[derive(Debug, Clone)]
@@ -26,6 +28,34 @@ pub struct Checks {
     pub auth: Auth,
     /// How often.
     pub rates: Rates,
+    /// What else holds for a tree.
+    pub policies: Policies,
+}
+
+impl Checks {
+    /// Returns what a caller may do with a tree: what his token says or, if that is less than
+    /// `needed`, what the tree's policy says of him.
+    ///
+    /// # Errors
+    /// [`ServiceError`] of the journal.
+    pub async fn right_to(
+        &self,
+        identity: &Identity,
+        tree: &TreeKey,
+        needed: Right,
+    ) -> Result<Option<Right>, ServiceError> {
+        let by_token = identity.right_to(tree);
+        let Some(bearer) = identity.bearer() else {
+            return Ok(by_token);
+        };
+        let is_enough = by_token.is_some_and(|right| right >= needed);
+        if is_enough || *bearer.rights.tenant() != tree.tenant {
+            return Ok(by_token);
+        }
+        let policy = self.policies.of(tree).await?;
+        let by_policy = policy.and_then(|policy| policy.right_of(&bearer.subject));
+        Ok(by_token.max(by_policy))
+    }
 }
 
 /// A limit that was passed.

@@ -20,13 +20,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use fsync_core::label::AgentName;
+use fsync_core::label::{AgentName, TreeKey};
 use fsync_core::limits;
 use fsync_core::service::subscribe::{Effect, Frame, Hub, Input, SocketNo};
 use fsync_core::trace::TraceContext;
 use fsync_core::wire::{
     Bye, ByeCode, ErrorBody, ErrorCode, ErrorEvent, NAMESPACE, PROTOCOL_VERSION, Presence,
-    RefEvent, event,
+    RefEvent, Subscribe, event,
 };
 use fsync_runtime::{Shutdown, span, trace};
 use serde::Serialize;
@@ -219,6 +219,11 @@ impl Sockets {
         self.lock().hub.len()
     }
 
+    /// Returns how many sockets and waiting requests listen to a tree.
+    pub fn listeners(&self, tree: &TreeKey) -> usize {
+        self.lock().hub.listeners(tree)
+    }
+
     /// Checks a handshake and registers all handlers. Runs before the client learns that it is
     /// connected; nothing is made for one that is refused.
     async fn admit(&self, socket: &SocketRef, auth: Result<Value, String>) -> Result<(), Refused> {
@@ -294,7 +299,11 @@ impl Sockets {
         }
     }
 
-    fn subscribe(&self, (number, identity): (SocketNo, &Identity), request: Result<Value, String>) {
+    fn subscribe(
+        &self,
+        (number, identity): (SocketNo, &Arc<Identity>),
+        request: Result<Value, String>,
+    ) {
         let id = request
             .as_ref()
             .ok()
@@ -308,11 +317,31 @@ impl Sockets {
                 missing: Vec::new(),
                 retry_after_ms: None,
             },
-            Ok(request) => match guard::check_trees(identity, &request) {
-                Ok(()) => return self.input(Input::Subscribe(number, request)),
-                Err(error) => error.to_body(),
-            },
+            Ok(request) if guard::may_by_token(identity, &request) => {
+                return self.input(Input::Subscribe(number, request));
+            }
+            Ok(request) => return self.subscribe_by_policy((number, identity), request),
         };
+        self.refuse(number, id, refused);
+    }
+
+    /// Lets a subscription in that the token alone does not allow, if policies do.
+    fn subscribe_by_policy(
+        &self,
+        (number, identity): (SocketNo, &Arc<Identity>),
+        request: Subscribe,
+    ) {
+        let (sockets, identity) = (self.clone(), Arc::clone(identity));
+        let check = async move {
+            match sockets.check_trees(&identity, &request).await {
+                Ok(()) => sockets.input(Input::Subscribe(number, request)),
+                Err(error) => sockets.refuse(number, Some(request.id), error.to_body()),
+            }
+        };
+        drop(self.0.tasks.spawn("subscribe", check));
+    }
+
+    fn refuse(&self, number: SocketNo, id: Option<u64>, refused: ErrorBody) {
         let refused = ErrorEvent { id, error: refused };
         self.input(Input::HeadsLoaded(number, Err(refused)));
     }

@@ -25,10 +25,11 @@ use crate::service::record::{Held, UploadId};
 use check::{add_up, check_part, complete, same_length, wrong_kind};
 use old::{Old, OldPart};
 
-/// Objects of a push as admission needs them: nodes decoded, chunks by their length.
+/// Objects of a push as admission needs them: nodes decoded, and all by their lengths.
 #[derive(Debug, Clone, Default)]
 pub struct Pushed {
     pub(super) nodes: BTreeMap<ObjectId, Arc<Node>>,
+    pub(super) node_bytes: BTreeMap<ObjectId, u32>,
     pub(super) chunks: BTreeMap<ObjectId, u64>,
 }
 
@@ -41,6 +42,8 @@ impl Pushed {
         if object.kind.is_node() {
             let node = Node::decode(object.kind, &object.bytes)?;
             self.nodes.insert(object.id, Arc::new(node));
+            let bytes = u32::try_from(object.bytes.len()).unwrap_or(u32::MAX);
+            self.node_bytes.insert(object.id, bytes);
         } else {
             self.chunks.insert(object.id, object.bytes.len() as u64);
         }

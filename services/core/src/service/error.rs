@@ -1,6 +1,7 @@
 //! Why the service refuses a request, by what the caller must do.
 
 use crate::id::{ObjectId, RevisionId};
+use crate::label::TreeKey;
 use crate::limits::{self, LimitError};
 use crate::nodes::NodesError;
 use crate::wire::{ErrorBody, ErrorCode};
@@ -44,6 +45,19 @@ pub enum ServiceError {
         "the service's store is full: {0}; nothing was changed, free space on the server and try again"
     )]
     StoreFull(String),
+    /// The tree may have no more.
+    #[error(
+        "tree {tree} has {used} of the {quota} bytes that its quota allows, history included: raise the quota, or remove \
+         files and wait until their history is dropped"
+    )]
+    Quota {
+        /// Which.
+        tree: TreeKey,
+        /// What is stored for it, in bytes.
+        used: u64,
+        /// What may be, in bytes.
+        quota: u64,
+    },
     /// The service failed.
     #[error("the service failed: {0}; its log says more")]
     Internal(String),
@@ -60,7 +74,7 @@ impl ServiceError {
             Self::Unavailable { .. } => ErrorCode::Unavailable,
             Self::UploadUnknown(_) => ErrorCode::UploadUnknown,
             Self::NotFound(_) | Self::Lost(_) => ErrorCode::NotFound,
-            Self::StoreFull(_) => ErrorCode::StoreFull,
+            Self::StoreFull(_) | Self::Quota { .. } => ErrorCode::StoreFull,
             Self::Internal(_) => ErrorCode::Internal,
         }
     }

@@ -17,7 +17,7 @@ use crate::service::Now;
 use crate::service::commit::Committed;
 use crate::service::facts::{Answers, CHAIN_REVISIONS, Questions};
 use crate::service::record::{
-    CommitWrite, HeadState, Held, PackEntry, PackId, Payload, Place, Stored, UploadId,
+    CommitWrite, HeadState, Held, PackEntry, PackId, Payload, Place, Stored, UploadId, Usage,
 };
 use crate::wire::{Epoch, Head, Seq};
 
@@ -58,8 +58,11 @@ struct Tree {
     head: Option<Head>,
     lineage: BTreeMap<RevisionId, Seq>,
     revisions: BTreeMap<Seq, Stored>,
-    complete: BTreeMap<ObjectId, Now>,
+    complete: BTreeMap<ObjectId, Marked>,
 }
+
+/// When an object was marked complete for a tree, and its length in bytes.
+type Marked = (Now, u32);
 
 #[derive(Debug)]
 struct Upload {
@@ -181,11 +184,24 @@ impl Ledger {
             state.lineage.insert(stored.id, stored.seq);
             state.revisions.insert(stored.seq, stored);
         }
+        let marked = write.complete.iter();
         state
             .complete
-            .extend(write.complete.iter().map(|id| (*id, write.now)));
+            .extend(marked.map(|(id, bytes)| (*id, (write.now, *bytes))));
         state.head = Some(write.head);
         Ok(Committed::Done)
+    }
+
+    /// Returns how much is stored for a tree.
+    pub fn usage(&self, tree: &TreeKey) -> Usage {
+        let marked = self.trees.get(tree).map(|state| state.complete.values());
+        let add = |usage: Usage, marked: &Marked| Usage {
+            bytes: usage.bytes + u64::from(marked.1),
+            objects: usage.objects + 1,
+        };
+        marked.map_or(Usage::default(), |marked| {
+            marked.fold(Usage::default(), add)
+        })
     }
 
     /// Returns a tree's head.
@@ -302,7 +318,7 @@ impl Ledger {
         if state.head != head {
             return None;
         }
-        let is_dead = |id: &ObjectId, marked: &Now| !live.contains(id) && *marked < cutoff;
+        let is_dead = |id: &ObjectId, marked: &Marked| !live.contains(id) && marked.0 < cutoff;
         let dead = state
             .complete
             .iter()

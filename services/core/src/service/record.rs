@@ -65,6 +65,15 @@ pub struct NewRevision {
     pub trace: Option<TraceId>,
 }
 
+/// How much is stored for a tree, its history included. What several trees share counts for each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of all objects that are complete for it.
+    pub bytes: u64,
+    /// How many they are.
+    pub objects: u64,
+}
+
 /// One compare-and-set of a head, with all that must be durable before it.
 #[derive(Debug, Clone)]
 pub struct CommitWrite {
@@ -80,8 +89,8 @@ pub struct CommitWrite {
     pub tickets: Vec<Ticket>,
     /// Nodes that merges made, to be stored with it.
     pub made: NewNodes,
-    /// Objects to mark complete for the tree.
-    pub complete: Vec<ObjectId>,
+    /// Objects to mark complete for the tree, each with its length in bytes.
+    pub complete: Vec<(ObjectId, u32)>,
     /// The service's clock.
     pub now: Now,
     /// Where in its trace the new head is told of; the driver knows it.

@@ -186,6 +186,11 @@ impl Hub {
         self.sockets.len()
     }
 
+    /// Returns how many sockets listen to a tree.
+    pub fn listeners(&self, tree: &TreeKey) -> usize {
+        self.listeners.get(tree).map_or(0, BTreeSet::len)
+    }
+
     /// Returns whether there is no socket.
     pub fn is_empty(&self) -> bool {
         self.sockets.is_empty()

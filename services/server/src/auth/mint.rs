@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fsync_core::label::{AgentName, TenantName};
 use fsync_core::rights::{Grant, GrantError, Rights, TokenName, TokenNameError};
+use fsync_core::service::Now;
 use jsonwebtoken::{Algorithm, Header, encode};
 
 use super::claims::Claims;
@@ -52,6 +53,10 @@ pub struct Minted {
     pub text: String,
     /// What a revocation names it by.
     pub id: TokenName,
+    /// When it was made.
+    pub issued: Now,
+    /// When it ends.
+    pub expires: Now,
 }
 
 /// Makes a token.
@@ -72,6 +77,7 @@ pub fn mint(secret: &Secret, order: Order) -> Result<Minted, MintError> {
         .parse()
         .map_err(|e: TokenNameError| MintError::Sign(e.to_string()))?;
     let now = clock::now().0 / 1000;
+    let expires = now.saturating_add(order.ttl.as_secs());
     let claims = Claims {
         iss: order.audience.issuer,
         aud: order.audience.audience,
@@ -79,7 +85,7 @@ pub fn mint(secret: &Secret, order: Order) -> Result<Minted, MintError> {
         jti: Some(id.clone()),
         iat: Some(now),
         nbf: None,
-        exp: now.saturating_add(order.ttl.as_secs()),
+        exp: expires,
         tenant: Some(rights.tenant().clone()),
         trees: rights.grants().iter().map(Grant::to_string).collect(),
         agent: order.agent,
@@ -88,5 +94,11 @@ pub fn mint(secret: &Secret, order: Order) -> Result<Minted, MintError> {
     header.kid = Some(secret.name().to_owned());
     let text = encode(&header, &claims, &secret.to_signing());
     let text = text.map_err(|e| MintError::Sign(e.to_string()))?;
-    Ok(Minted { text, id })
+    let at = |seconds: u64| Now(seconds.saturating_mul(1000));
+    Ok(Minted {
+        text,
+        id,
+        issued: at(now),
+        expires: at(expires),
+    })
 }

@@ -86,7 +86,8 @@ async fn admit(
     let tree = path
         .map_err(|e| ApiError::malformed("the tree's path", e))
         .and_then(|Path(names)| names.to_key())?;
-    match identity.right_to(&tree) {
+    let right = api.checks.right_to(&identity, &tree, needed).await;
+    match right.map_err(ApiError::from)? {
         Some(right) if right >= needed => Ok((tree, identity)),
         Some(_) => {
             tell(parts, identity.subject(), Some(&tree), "read only");
@@ -111,13 +112,14 @@ fn tell(parts: &Parts, subject: &str, tree: Option<&TreeKey>, reason: &str) {
 }
 
 #[derive(serde::Deserialize)]
-struct Names {
+pub(super) struct Names {
     tenant: String,
     tree: String,
 }
 
 impl Names {
-    fn to_key(&self) -> Result<TreeKey, ApiError> {
+    /// Returns the tree that a path names.
+    pub(super) fn to_key(&self) -> Result<TreeKey, ApiError> {
         let tenant = self.tenant.parse();
         let name = self.tree.parse();
         Ok(TreeKey {

@@ -42,6 +42,9 @@ pub(super) async fn post(
     if !identity.is_agent(&revision.author) {
         return Err(not_the_author(&identity, &tree, &revision.author));
     }
+    if let Some(bytes) = received.content_bytes() {
+        api.checks.policies.check_room(&tree, bytes).await?;
+    }
     let author = revision.author.clone();
     let payload = received.store(&api, &tree.tenant).await?;
     let commit = Commit {

@@ -133,6 +133,14 @@ fn verify(raw: Vec<Bytes>, bytes: usize, room: OwnedSemaphorePermit) -> Result<R
 }
 
 impl Received {
+    /// Returns the bytes of its objects if contents are among them; what only removes and renames
+    /// brings none and is taken although a quota is used up, so that there is a way out.
+    pub(super) fn content_bytes(&self) -> Option<u64> {
+        let has_contents = self.entries.iter().any(|entry| !entry.kind.is_node());
+        let bytes = self.entries.iter().map(|entry| u64::from(entry.bytes));
+        has_contents.then(|| bytes.sum())
+    }
+
     /// Takes a record whose body starts at `at`; returns its length.
     fn take(&mut self, record: Record, at: usize) -> Result<usize, ApiError> {
         if self.revision.is_some() {

@@ -75,6 +75,9 @@ pub(super) async fn put(
             "an upload holds objects only",
         ));
     }
+    if let Some(bytes) = received.content_bytes() {
+        api.checks.policies.check_room(&tree, bytes).await?;
+    }
     let payload = received.store(&api, &tree.tenant).await?;
     let added = journal.add_upload(tree, upload, payload, lease()).await;
     if !added.map_err(ServiceError::from)? {

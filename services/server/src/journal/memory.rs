@@ -1,9 +1,10 @@
 //! The journal in memory: core's [`Ledger`] behind a lock; for `--blobs memory:` and tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use fsync_core::admin::Policy;
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::Now;
@@ -11,7 +12,7 @@ use fsync_core::service::commit::Committed;
 use fsync_core::service::facts::{Answers, Questions};
 use fsync_core::service::ledger::{Ledger, PackUse};
 use fsync_core::service::record::{
-    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
+    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId, Usage,
 };
 use fsync_core::wire::{Epoch, Head, Seq};
 
@@ -25,6 +26,7 @@ pub struct Memory {
     ledger: Mutex<Ledger>,
     cluster: OnceLock<ClusterId>,
     revoked: Mutex<Revocations>,
+    policies: Mutex<BTreeMap<TreeKey, Policy>>,
 }
 
 impl Memory {
@@ -74,6 +76,24 @@ impl Journal for Memory {
         let revoked = self.revoked.lock().unwrap_or_else(PoisonError::into_inner);
         let news = (known != Some(revoked.version)).then(|| revoked.clone());
         Box::pin(std::future::ready(Ok(news)))
+    }
+
+    fn usage(&self, tree: TreeKey) -> Answer<'_, Usage> {
+        self.with(|ledger| ledger.usage(&tree))
+    }
+
+    fn policy(&self, tree: TreeKey) -> Answer<'_, Option<Policy>> {
+        let policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        Box::pin(std::future::ready(Ok(policies.get(&tree).cloned())))
+    }
+
+    fn set_policy(&self, tree: TreeKey, policy: Option<Policy>) -> Answer<'_, ()> {
+        let mut policies = self.policies.lock().unwrap_or_else(PoisonError::into_inner);
+        match policy {
+            Some(policy) => drop(policies.insert(tree, policy)),
+            None => drop(policies.remove(&tree)),
+        }
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn close(&self) -> Answer<'_, ()> {

@@ -15,13 +15,14 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ::redb::{Builder, Database, Durability, ReadableDatabase};
+use fsync_core::admin::Policy;
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::Now;
 use fsync_core::service::commit::Committed;
 use fsync_core::service::facts::{Answers, Questions};
 use fsync_core::service::record::{
-    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
+    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId, Usage,
 };
 use fsync_core::wire::{Epoch, Head, Seq};
 use fsync_runtime::Shutdown;
@@ -254,6 +255,18 @@ impl Journal for Redb {
 
     fn revocations(&self, known: Option<u64>) -> Answer<'_, Option<Revocations>> {
         self.read(move |view| view.revocations(known))
+    }
+
+    fn usage(&self, tree: TreeKey) -> Answer<'_, Usage> {
+        self.read(move |view| view.usage(&tree))
+    }
+
+    fn policy(&self, tree: TreeKey) -> Answer<'_, Option<Policy>> {
+        self.read(move |view| view.policy(&tree))
+    }
+
+    fn set_policy(&self, tree: TreeKey, policy: Option<Policy>) -> Answer<'_, ()> {
+        self.write(move |tables| tables.set_policy(&tree, policy.as_ref()))
     }
 
     fn close(&self) -> Answer<'_, ()> {

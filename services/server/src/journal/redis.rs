@@ -17,13 +17,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fsync_core::admin::Policy;
 use fsync_core::id::{ObjectId, ObjectKind};
 use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::Now;
 use fsync_core::service::commit::Committed;
 use fsync_core::service::facts::{Answers, Questions};
 use fsync_core::service::record::{
-    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId,
+    CommitWrite, Loss, PackEntry, PackId, Payload, Place, Stored, UploadId, Usage,
 };
 use fsync_core::wire::{Epoch, Head, Seq};
 
@@ -37,6 +38,7 @@ mod cluster;
 mod index;
 mod loss;
 mod packs;
+mod policy;
 mod revoked;
 mod sweep;
 mod tree;
@@ -91,6 +93,18 @@ impl Journal for Shared {
 
     fn revocations(&self, known: Option<u64>) -> Answer<'_, Option<Revocations>> {
         Box::pin(async move { self.shut_out_since(known).await })
+    }
+
+    fn usage(&self, tree: TreeKey) -> Answer<'_, Usage> {
+        Box::pin(async move { self.usage_of(&tree).await })
+    }
+
+    fn policy(&self, tree: TreeKey) -> Answer<'_, Option<Policy>> {
+        Box::pin(async move { self.policy_of(&tree).await })
+    }
+
+    fn set_policy(&self, tree: TreeKey, policy: Option<Policy>) -> Answer<'_, ()> {
+        Box::pin(async move { self.put_policy(&tree, policy.as_ref()).await })
     }
 
     fn close(&self) -> Answer<'_, ()> {

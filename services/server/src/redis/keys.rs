@@ -3,10 +3,12 @@
 //! ```text
 //! PREFIX:{pNN.x}:trees                    set of "tenant/name": the trees of this partition
 //! PREFIX:{pNN.x}:wake                     sharded channel: wake-ups of this partition, and probes
-//! PREFIX:{pNN.x}:head:TENANT/NAME         hash epoch, seq, ref, gen (counts what was taken from the tree)
+//! PREFIX:{pNN.x}:head:TENANT/NAME         hash epoch, seq, ref, gen (counts what was taken from the tree), bytes (of
+//!                                         what is complete)
 //! PREFIX:{pNN.x}:log:TENANT/NAME          stream SEQ-0 -> r: ref | committed ms u64 BE | encoded revision
 //! PREFIX:{pNN.x}:lineage:TENANT/NAME      hash ref -> seq
-//! PREFIX:{pNN.x}:complete:TENANT/NAME     hash id -> marked ms
+//! PREFIX:{pNN.x}:complete:TENANT/NAME     hash id -> "marked ms:bytes"
+//! PREFIX:{pNN.x}:policy:TENANT/NAME       policy as JSON
 //! PREFIX:{pNN.x}:uploads:TENANT/NAME      hash upload -> expires ms
 //! PREFIX:{pNN.x}:upload.N:TENANT/NAME     set of ids that upload N holds
 //! PREFIX:{t.TENANT}:packs                 hash pack -> bytes
@@ -145,6 +147,10 @@ impl Keys {
 
     pub(crate) fn complete(&self, tree: &TreeKey) -> String {
         self.of_tree(tree, "complete")
+    }
+
+    pub(crate) fn policy(&self, tree: &TreeKey) -> String {
+        self.of_tree(tree, "policy")
     }
 
     pub(crate) fn uploads(&self, tree: &TreeKey) -> String {

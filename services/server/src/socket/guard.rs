@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fsync_core::rights::Right;
 use fsync_core::service::error::ServiceError;
 use fsync_core::service::subscribe::SocketNo;
 use fsync_core::wire::{Bye, ByeCode, ErrorBody, Handshake, PROTOCOL_VERSION, Subscribe};
@@ -70,16 +71,40 @@ impl Sockets {
     }
 
     /// Lets a request wait for news of trees: it is a socket as long as it waits.
-    pub(super) fn admit_request(
+    pub(super) async fn admit_request(
         &self,
         identity: &Identity,
         request: &Subscribe,
     ) -> Result<Seat, ErrorBody> {
-        check_trees(identity, request).map_err(|error| error.to_body())?;
+        let checked = self.check_trees(identity, request).await;
+        checked.map_err(|error| error.to_body())?;
         self.0.seats.take(identity).map_err(|passed| {
             denied(identity.subject(), "-", passed.name);
             passed.to_body()
         })
+    }
+
+    /// Refuses a subscription as a whole if it names a tree that the caller may not read; an unknown
+    /// tree looks no different to him.
+    pub(super) async fn check_trees(
+        &self,
+        identity: &Identity,
+        request: &Subscribe,
+    ) -> Result<(), ServiceError> {
+        for cursor in &request.trees {
+            let right = self.0.checks.right_to(identity, &cursor.tree, Right::Read);
+            if right.await?.is_none() {
+                access_log::denied(&Attempt {
+                    subject: identity.subject(),
+                    action: "subscribe",
+                    place: "-",
+                    tree: Some(&cursor.tree),
+                    reason: "no right",
+                });
+                return Err(ServiceError::NotFound(format!("tree {}", cursor.tree)));
+            }
+        }
+        Ok(())
     }
 
     /// Forgets sockets whose connection ended while they were let in: nobody tells of their end.
@@ -137,22 +162,10 @@ fn denied(subject: &str, place: &str, reason: &str) {
     });
 }
 
-/// Refuses a subscription as a whole if it names a tree that the caller may not read; an unknown
-/// tree looks no different to him.
-pub(super) fn check_trees(identity: &Identity, request: &Subscribe) -> Result<(), ServiceError> {
-    let trees = request.trees.iter().map(|cursor| &cursor.tree);
-    let mut forbidden = trees.filter(|tree| identity.right_to(tree).is_none());
-    let Some(tree) = forbidden.next() else {
-        return Ok(());
-    };
-    access_log::denied(&Attempt {
-        subject: identity.subject(),
-        action: "subscribe",
-        place: "-",
-        tree: Some(tree),
-        reason: "no right",
-    });
-    Err(ServiceError::NotFound(format!("tree {tree}")))
+/// Whether the token alone lets the caller read all trees of a subscription.
+pub(super) fn may_by_token(identity: &Identity, request: &Subscribe) -> bool {
+    let mut trees = request.trees.iter();
+    trees.all(|cursor| identity.right_to(&cursor.tree).is_some())
 }
 
 /// Looks at all sockets until the shutdown.

@@ -59,7 +59,7 @@ impl Sockets {
         }
         let wait = Duration::from_millis(watch.wait_ms.min(limits::WATCH_MS));
         let (subscribe, known) = split(watch);
-        let seat = self.admit_request(&identity, &subscribe)?;
+        let seat = self.admit_request(&identity, &subscribe).await?;
         let (sender, mut frames) = mpsc::channel(BUFFER_FRAMES);
         let number = self.next_number();
         self.enter(number, Listener::Watch(sender), (identity, seat));

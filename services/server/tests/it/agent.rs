@@ -111,6 +111,12 @@ impl Agent {
         json(request.send().await.unwrap()).await
     }
 
+    /// Returns what the server says to a question for the head.
+    pub async fn head_status(&self) -> reqwest::StatusCode {
+        let answer = self.http.get(format!("{}/head", self.base)).send();
+        answer.await.unwrap().status()
+    }
+
     pub async fn head(&self) -> Option<Head> {
         let answer: HeadAnswer = self.tree_get("head").await.unwrap();
         answer.head

@@ -21,8 +21,8 @@ const PROMISED: Duration = Duration::from_secs(5);
 /// A key and its file.
 pub(crate) struct Key {
     secret: Secret,
-    text: String,
-    path: std::path::PathBuf,
+    pub(crate) text: String,
+    pub(crate) path: std::path::PathBuf,
     _dir: tempfile::TempDir,
 }
 

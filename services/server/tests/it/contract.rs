@@ -27,6 +27,7 @@ use crate::redis::{RedisCluster, RedisServer, config_of, with_prefix};
 
 mod loss;
 mod packs;
+mod policies;
 
 use loss::{
     a_loss_makes_admissions_before_it_doubtful, a_lost_object_is_lacking_until_it_is_stored_again,
@@ -35,6 +36,7 @@ use loss::{
     lost_objects_are_told_of_to_their_tree_only_and_in_turn,
 };
 use packs::{inline_objects_move_to_packs, packs_are_doomed_then_forgotten};
+use policies::{a_policy_stays_until_it_is_removed, what_is_stored_for_a_tree_is_counted};
 
 /// Runs a check over every implementation.
 macro_rules! contract {
@@ -78,6 +80,8 @@ contract!(
     the_first_number_of_a_service_stays,
     who_is_shut_out_stays_out,
     a_new_tree_has_nothing,
+    a_policy_stays_until_it_is_removed,
+    what_is_stored_for_a_tree_is_counted,
     a_commit_moves_head_and_lineage,
     a_commit_on_another_head_changes_nothing,
     a_commit_that_comes_again_is_done_once,
@@ -172,6 +176,11 @@ pub(crate) fn revision(seq: u64, parent: Option<RevisionId>) -> (RevisionId, Rev
     (revision.encode().0, revision)
 }
 
+/// Marks an object complete.
+fn mark(object: &Object) -> (ObjectId, u32) {
+    (object.id, u32::try_from(object.bytes.len()).unwrap())
+}
+
 /// Commits one revision with inline chunks, all of them complete.
 pub(crate) async fn commit(
     journal: &dyn Journal,
@@ -198,7 +207,7 @@ pub(crate) async fn commit(
         }],
         tickets: Vec::new(),
         made: NewNodes::default(),
-        complete: objects.iter().map(|o| o.id).collect(),
+        complete: objects.iter().map(mark).collect(),
         now: Now(seq * 100),
         trace: None,
     };

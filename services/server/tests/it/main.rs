@@ -5,6 +5,7 @@
     reason = "a test that cannot go on may end where it stands"
 )]
 
+mod admin;
 mod agent;
 mod auth;
 mod blobs;

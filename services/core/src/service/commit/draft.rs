@@ -105,6 +105,7 @@ impl<'a> Draft<'a> {
             bytes,
             trace: None,
         };
+        let size = |(id, held): (ObjectId, Held)| (id, held.bytes);
         let write = CommitWrite {
             expected: self
                 .facts
@@ -117,7 +118,7 @@ impl<'a> Draft<'a> {
             revisions: self.added.into_iter().map(revision).collect(),
             tickets: self.tickets,
             made: self.made,
-            complete: self.earlier.into_keys().collect(),
+            complete: self.earlier.into_iter().map(size).collect(),
             now,
             trace: None,
         };
@@ -366,7 +367,10 @@ impl<'a> Draft<'a> {
             let held = match (node, push.objects.chunks.get(id), stored) {
                 (Some(node), ..) => Held {
                     kind: node.kind(),
-                    bytes: 0,
+                    bytes: match (push.objects.node_bytes.get(id), stored) {
+                        (Some(bytes), _) => *bytes,
+                        (None, stored) => stored.map_or(0, |held| held.bytes),
+                    },
                     is_complete: true,
                 },
                 (None, Some(bytes), _) => Held {

@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 
 use ::redb::{ReadOnlyTable, ReadTransaction, ReadableTable};
+use fsync_core::admin::Policy;
 use fsync_core::id::{ID_BYTES, ObjectId, ObjectKind, RevisionId};
 use fsync_core::label::{TenantName, TreeKey};
 use fsync_core::service::Now;
 use fsync_core::service::facts::{Answers, CHAIN_REVISIONS, Questions};
-use fsync_core::service::record::{HeadState, Held, PackId, Place, Stored, UploadId};
+use fsync_core::service::record::{HeadState, Held, PackId, Place, Stored, UploadId, Usage};
 use fsync_core::wire::{Head, Seq};
 
 use super::tables::{
     CLUSTER, COMPLETE, DOOMED, HEADS, INLINE, INLINE_BYTES, LINEAGE, LOST, META, OBJECTS, OwnedId,
-    PACKS, REVISIONS, REVOKED, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS,
-    cluster_of, head_row, id_of, object_key, owner_of, revision_key, upload_key, upload_range,
-    uploaded_id,
+    PACKS, POLICIES, REVISIONS, REVOKED, TENANTS, TREES, UPLOAD_ID_BYTES, UPLOAD_OBJECTS, UPLOADS,
+    USAGE, cluster_of, head_row, id_of, object_key, owner_of, revision_key, upload_key,
+    upload_range, uploaded_id, usage_row,
 };
 use super::{JournalError, failed, store_error};
 use crate::cluster::ClusterId;
@@ -31,7 +32,9 @@ pub(super) struct View {
     objects: ReadOnlyTable<OwnedId, &'static [u8]>,
     pub(super) lost: ReadOnlyTable<OwnedId, &'static [u8]>,
     inline: ReadOnlyTable<OwnedId, &'static [u8]>,
-    pub(super) complete: ReadOnlyTable<OwnedId, u64>,
+    pub(super) complete: ReadOnlyTable<OwnedId, (u64, u32)>,
+    usage: ReadOnlyTable<u32, (u64, u64)>,
+    policies: ReadOnlyTable<&'static str, &'static [u8]>,
     packs: ReadOnlyTable<(u32, u128), u64>,
     doomed: ReadOnlyTable<(u32, u128), u64>,
     uploads: ReadOnlyTable<u64, (u32, u64)>,
@@ -52,6 +55,8 @@ impl View {
             lost: transaction.open_table(LOST).map_err(store_error)?,
             inline: transaction.open_table(INLINE).map_err(store_error)?,
             complete: transaction.open_table(COMPLETE).map_err(store_error)?,
+            usage: transaction.open_table(USAGE).map_err(store_error)?,
+            policies: transaction.open_table(POLICIES).map_err(store_error)?,
             packs: transaction.open_table(PACKS).map_err(store_error)?,
             doomed: transaction.open_table(DOOMED).map_err(store_error)?,
             uploads: transaction.open_table(UPLOADS).map_err(store_error)?,
@@ -60,6 +65,23 @@ impl View {
                 .map_err(store_error)?,
             revoked: transaction.open_table(REVOKED).map_err(store_error)?,
         })
+    }
+
+    pub(super) fn usage(&self, tree: &TreeKey) -> Result<Usage, JournalError> {
+        let Some((tree, _)) = self.tree(tree)? else {
+            return Ok(Usage::default());
+        };
+        let row = self.usage.get(tree).map_err(store_error)?;
+        Ok(row.map_or(Usage::default(), |row| usage_row(row.value())))
+    }
+
+    pub(super) fn policy(&self, tree: &TreeKey) -> Result<Option<Policy>, JournalError> {
+        let row = self.policies.get(tree.to_string().as_str());
+        let row = row.map_err(store_error)?;
+        let policy = row.map(|json| serde_json::from_slice(json.value()));
+        policy
+            .transpose()
+            .map_err(|e| failed(&format!("the policy of {tree} does not decode: {e}")))
     }
 
     pub(super) fn ask(

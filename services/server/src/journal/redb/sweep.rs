@@ -45,14 +45,19 @@ impl Tables<'_> {
             .map_err(store_error)?
         {
             let (key, marked) = row.map_err(store_error)?;
-            if marked.value() < sweep.cutoff.0 && !live.contains(&id_of(key.value())) {
-                dead.push(*key.value());
+            let (marked, bytes) = marked.value();
+            if marked < sweep.cutoff.0 && !live.contains(&id_of(key.value())) {
+                dead.push((*key.value(), bytes));
             }
         }
         if !sweep.is_dry && !dead.is_empty() {
-            for key in &dead {
+            let mut usage = self.usage(tree)?;
+            for (key, bytes) in &dead {
                 self.complete.remove(key).map_err(store_error)?;
+                usage.bytes = usage.bytes.saturating_sub(u64::from(*bytes));
+                usage.objects = usage.objects.saturating_sub(1);
             }
+            self.set_usage(tree, usage)?;
             self.raise_generation(&key.tenant)?;
         }
         Ok(Some(dead.len() as u64))

@@ -14,7 +14,9 @@
 //! objects         tenant id               -> kind u8 | bytes u32 LE | born ms u64 LE [| pack u128 LE | offset u32 LE]
 //! lost            tenant id               -> row of `objects` whose place was found empty
 //! inline          tenant id               -> body of an object that is in no pack yet
-//! complete        tree id                 -> marked ms
+//! complete        tree id                 -> (marked ms, bytes)
+//! usage           tree                    -> (bytes, objects) of `complete`
+//! policies        "tenant/name"           -> policy as JSON
 //! packs           (tenant, pack)          -> bytes
 //! doomed          (tenant, pack)          -> since ms
 //! uploads         upload                  -> (tree, expires ms)
@@ -23,8 +25,10 @@
 //! ```
 
 use ::redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
+use fsync_core::admin::Policy;
 use fsync_core::id::{ID_BYTES, ObjectId, RevisionId};
 use fsync_core::label::{TenantName, TreeKey};
+use fsync_core::service::record::Usage;
 use fsync_core::wire::{Epoch, Head, Seq};
 
 use super::{JournalError, failed, store_error};
@@ -36,7 +40,7 @@ pub(super) const OWNED_ID_BYTES: usize = 4 + ID_BYTES;
 /// An upload's number, then an id.
 pub(super) const UPLOAD_ID_BYTES: usize = 8 + ID_BYTES;
 /// Version of these tables; another one is not opened.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 pub(super) type OwnedId = &'static [u8; OWNED_ID_BYTES];
 
@@ -51,7 +55,10 @@ pub(super) const REVISIONS: TableDefinition<'_, (u32, u64), &[u8]> =
 pub(super) const OBJECTS: TableDefinition<'_, OwnedId, &[u8]> = TableDefinition::new("objects");
 pub(super) const LOST: TableDefinition<'_, OwnedId, &[u8]> = TableDefinition::new("lost");
 pub(super) const INLINE: TableDefinition<'_, OwnedId, &[u8]> = TableDefinition::new("inline");
-pub(super) const COMPLETE: TableDefinition<'_, OwnedId, u64> = TableDefinition::new("complete");
+pub(super) const COMPLETE: TableDefinition<'_, OwnedId, (u64, u32)> =
+    TableDefinition::new("complete");
+pub(super) const USAGE: TableDefinition<'_, u32, (u64, u64)> = TableDefinition::new("usage");
+pub(super) const POLICIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("policies");
 pub(super) const PACKS: TableDefinition<'_, (u32, u128), u64> = TableDefinition::new("packs");
 pub(super) const DOOMED: TableDefinition<'_, (u32, u128), u64> = TableDefinition::new("doomed");
 pub(super) const UPLOADS: TableDefinition<'_, u64, (u32, u64)> = TableDefinition::new("uploads");
@@ -79,7 +86,9 @@ pub(super) struct Tables<'t> {
     pub(super) objects: Table<'t, OwnedId, &'static [u8]>,
     pub(super) lost: Table<'t, OwnedId, &'static [u8]>,
     pub(super) inline: Table<'t, OwnedId, &'static [u8]>,
-    pub(super) complete: Table<'t, OwnedId, u64>,
+    pub(super) complete: Table<'t, OwnedId, (u64, u32)>,
+    pub(super) usage: Table<'t, u32, (u64, u64)>,
+    pub(super) policies: Table<'t, &'static str, &'static [u8]>,
     pub(super) packs: Table<'t, (u32, u128), u64>,
     pub(super) doomed: Table<'t, (u32, u128), u64>,
     pub(super) uploads: Table<'t, u64, (u32, u64)>,
@@ -100,6 +109,8 @@ impl<'t> Tables<'t> {
             lost: transaction.open_table(LOST).map_err(store_error)?,
             inline: transaction.open_table(INLINE).map_err(store_error)?,
             complete: transaction.open_table(COMPLETE).map_err(store_error)?,
+            usage: transaction.open_table(USAGE).map_err(store_error)?,
+            policies: transaction.open_table(POLICIES).map_err(store_error)?,
             packs: transaction.open_table(PACKS).map_err(store_error)?,
             doomed: transaction.open_table(DOOMED).map_err(store_error)?,
             uploads: transaction.open_table(UPLOADS).map_err(store_error)?,
@@ -122,6 +133,41 @@ impl<'t> Tables<'t> {
             self.set_number(name, half.unwrap_or_default())?;
         }
         Ok(cluster)
+    }
+
+    /// Returns how much is stored for a tree.
+    pub(super) fn usage(&self, tree: u32) -> Result<Usage, JournalError> {
+        let row = self.usage.get(tree).map_err(store_error)?;
+        Ok(row.map_or(Usage::default(), |row| usage_row(row.value())))
+    }
+
+    /// Notes how much is stored for a tree.
+    pub(super) fn set_usage(&mut self, tree: u32, usage: Usage) -> Result<(), JournalError> {
+        let row = (usage.bytes, usage.objects);
+        self.usage.insert(tree, row).map_err(store_error)?;
+        Ok(())
+    }
+
+    /// Sets or removes a tree's policy.
+    pub(super) fn set_policy(
+        &mut self,
+        tree: &TreeKey,
+        policy: Option<&Policy>,
+    ) -> Result<(), JournalError> {
+        let name = tree.to_string();
+        match policy {
+            Some(policy) => {
+                let json = serde_json::to_vec(policy);
+                let json = json.map_err(|e| failed(&format!("a policy does not encode: {e}")))?;
+                self.policies
+                    .insert(name.as_str(), json.as_slice())
+                    .map_err(store_error)?;
+            }
+            None => {
+                self.policies.remove(name.as_str()).map_err(store_error)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the version of a new journal; refuses one of another version.
@@ -185,6 +231,11 @@ impl<'t> Tables<'t> {
         self.set_number(name, number + 1)?;
         u32::try_from(number).map_err(|e| failed(&format!("too many of {name}: {e}")))
     }
+}
+
+/// Reads a row of `usage`.
+pub(super) fn usage_row((bytes, objects): (u64, u64)) -> Usage {
+    Usage { bytes, objects }
 }
 
 /// Reads a row of `heads`.

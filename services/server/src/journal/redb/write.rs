@@ -51,12 +51,17 @@ impl Tables<'_> {
             let id = revision_key(tree, &new.id);
             self.lineage.insert(&id, new.seq.0).map_err(store_error)?;
         }
-        for id in &write.complete {
+        let mut usage = self.usage(tree)?;
+        for (id, bytes) in &write.complete {
             let id = object_key(tree, id);
-            self.complete
-                .insert(&id, write.now.0)
-                .map_err(store_error)?;
+            let mark = (write.now.0, *bytes);
+            let before = self.complete.insert(&id, mark).map_err(store_error)?;
+            if before.is_none() {
+                usage.bytes += u64::from(*bytes);
+                usage.objects += 1;
+            }
         }
+        self.set_usage(tree, usage)?;
         let head = &write.head;
         let row = (head.epoch.0, head.seq.0, head.revision.as_bytes());
         self.heads.insert(tree, row).map_err(store_error)?;

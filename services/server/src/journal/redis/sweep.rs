@@ -33,7 +33,7 @@ impl Shared {
         for (id, mark) in self.scan(self.redis.keys().complete(tree)).await? {
             let is_old = std::str::from_utf8(&mark)
                 .ok()
-                .and_then(|text| text.parse::<u64>().ok())
+                .and_then(|text| text.split_once(':')?.0.parse::<u64>().ok())
                 .is_some_and(|marked| marked < sweep.cutoff.0);
             let known = ObjectId::from_slice(&id).ok_or_else(|| damaged("an id"))?;
             if is_old && !live.contains(&known) {

@@ -21,6 +21,8 @@ use crate::redis::script::{COMMIT, RENEW};
 use crate::redis::wake::{Message, WakeUp};
 use crate::redis::{RedisError, decimal, is_yes, list};
 
+/// An id and a length, as the commit script takes them.
+const MARK_BYTES: usize = ID_BYTES + size_of::<u32>();
 /// What the commit script answers beside yes.
 const CONFLICT: i64 = 0;
 
@@ -200,9 +202,10 @@ fn args(tree: &TreeKey, write: &CommitWrite, after: Seq) -> Result<Vec<Bytes>, J
     let newest = newest.ok_or_else(|| JournalError::damaged("a commit brings no head"))?;
     let revision = Revision::decode(&newest.bytes)
         .map_err(|e| JournalError::Failed(format!("a new revision does not decode: {e}")))?;
-    let mut complete = Vec::with_capacity(write.complete.len() * ID_BYTES);
-    for id in &write.complete {
+    let mut complete = Vec::with_capacity(write.complete.len() * MARK_BYTES);
+    for (id, bytes) in &write.complete {
         complete.extend_from_slice(id.as_bytes());
+        complete.extend_from_slice(&bytes.to_be_bytes());
     }
     let expected = write.expected.as_ref();
     let expected = expected.map_or_else(Bytes::new, |id| Bytes::copy_from_slice(id.as_bytes()));
