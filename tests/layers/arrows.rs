@@ -42,6 +42,8 @@ const OWNED: &[(&str, &[&str])] = &[
         "rust_socketio",
         &["fsync-agent", "fsync-server", "fsync-tests"],
     ),
+    ("kube", &["fsync-controller"]),
+    ("k8s-openapi", &["fsync-controller"]),
     ("notify", &["fsync-agent"]),
     ("ignore", &["fsync-agent"]),
     ("redb", &["fsync-server", "fsync-agent", "fsync-tests"]),
