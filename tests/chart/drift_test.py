@@ -20,6 +20,9 @@ class Drift(unittest.TestCase):
     def test_schemas_and_tables_of_values(self):
         self.check("charts/generate")
 
+    def test_the_kinds_are_those_of_the_controller(self):
+        self.check("charts/definitions")
+
     def test_manifests_in_k8s(self):
         self.check("k8s/generate")
 
