@@ -70,6 +70,7 @@ class NotYet(unittest.TestCase):
             "flag --auth-jwks": ("auth.mode=jwks", v.ISSUER),
             "flag --auth-issuer": ("auth.mode=jwks", v.ISSUER),
             "flag --auth-audience": ("auth.mode=jwks", v.ISSUER),
+            "flag --admin-token-file": ("controller.enabled", v.CONTROLLER),
             "flag --tls-cert-file": ("tls.enabled", v.TLS),
             "flag --tls-key-file": ("tls.enabled", v.TLS),
             "blobs redis": ("blobs.type=redis", v.IN_REDIS),
@@ -91,6 +92,14 @@ class Flags(unittest.TestCase):
         known = help_of(program("fsync-server"))
         missing = {f for values in v.ALL.values() for f in flags(objects(values)) if f not in known}
         self.assertEqual(missing, {line.split()[1] for line in not_yet() if line.startswith("flag ")})
+
+    def test_the_controller_knows_its_flags(self):
+        known = help_of(program("fsync-controller"), "run")
+        for values in (v.CONTROLLER, v.ALL["controller-of-issuer"]):
+            verb, *given = at(find(objects(values), "Deployment", "fsync-controller"), "spec/template/spec/containers/0/args")
+            self.assertEqual(verb, "run")
+            for flag in given:
+                self.assertIn(flag.split("=")[0] + " ", known)
 
     def test_every_variable_is_known(self):
         known = help_of(program("fsync-server"))

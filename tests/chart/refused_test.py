@@ -23,6 +23,7 @@ TOGETHER = [
     ("a user without password", v.merged(v.CLUSTER_TLS, {"redis": {"external": {"existingSecret": ""}}}), ("redis.external.username",)),
     ("certificates without TLS", v.merged(v.CLUSTER_TLS, {"redis": {"external": {"tls": {"enabled": False}}}}), ("redis.external.tls.enabled",)),
     ("an external Redis that is not used", v.merged(v.ALONE, {"redis": {"external": {"hosts": ["a:1"]}}}), ("redis.mode is none",)),
+    ("a controller of a server without tokens", {"controller": {"enabled": True}}, ("auth.mode to hs256",)),
     ("an issuer nowhere", {"auth": {"mode": "jwks"}}, ("auth.jwks.url",)),
     ("an issuer of tokens for anybody", v.merged(v.ISSUER, {"auth": {"jwks": {"audience": ""}}}), ("auth.jwks.issuer and auth.jwks.audience",)),
     ("TLS without certificate", {"tls": {"enabled": True}}, ("tls.existingSecret",)),
@@ -60,6 +61,8 @@ ALONE = [
     ("an endpoint with credentials in a query", {"blobs": {"s3": {"endpoint": "https://x?key=1"}}}, "endpoint"),
     ("a resource that is none", {"resources": {"limit": {"cpu": 1}}}, "limit"),
     ("a size that is none", {"persistence": {"size": "big"}}, "size"),
+    ("a server's URL with a path", {"controller": {"serverUrl": "https://x/y"}}, "serverUrl"),
+    ("a schedule without unit", {"controller": {"gcSchedule": "6"}}, "gcSchedule"),
     ("a ratio above one", {"telemetry": {"sampleRatio": 5}}, "sampleRatio"),
 ]
 

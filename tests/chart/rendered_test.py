@@ -108,6 +108,31 @@ ROWS = [
     ("an issuer may be reached", v.merged(v.ALONE, v.ISSUER), "NetworkPolicy", "fsync", "spec/egress/1/ports/0/port", 443),
     ("TLS: files", v.TLS, D, DEPLOY, f"{SERVER}/args", contains("--tls-cert-file=/etc/fsync/tls/tls.crt", "--tls-key-file=/etc/fsync/tls/tls.key")),
     ("TLS: the port says so", v.TLS, "Service", "fsync", "spec/ports/0/appProtocol", "https"),
+    # controller
+    ("no controller", {}, D, "fsync-controller", "", None),
+    ("without one the server has no admin API", v.TOKENS, D, DEPLOY, f"{SERVER}/args", lacks("admin-token")),
+    ("controller: the server has its credential", v.CONTROLLER, D, DEPLOY, f"{SERVER}/args", contains("--admin-token-file=/etc/fsync/admin/token")),
+    ("controller: as a file", v.CONTROLLER, D, DEPLOY, f"{POD}/volumes/name=admin/secret/secretName", "fsync-admin"),
+    ("controller: which it shares", v.CONTROLLER, D, "fsync-controller", f"{POD}/volumes/name=admin/secret/secretName", "fsync-admin"),
+    ("controller: drawn by the chart", v.CONTROLLER, "Secret", "fsync-admin", "stringData/token", lambda t: len(t) == 64),
+    ("controller: or yours", v.ALL["controller-of-issuer"], D, DEPLOY, f"{POD}/volumes/name=admin/secret/secretName", "mine"),
+    ("controller: then none is drawn", v.ALL["controller-of-issuer"], "Secret", "fsync-admin", "", None),
+    ("controller: what it is told", v.CONTROLLER, D, "fsync-controller", f"{POD}/containers/0/args", contains("run", "--server-admin=http://fsync-control:9090", "--server-url=http://fsync.apps.svc:8484", "--lease=fsync-controller", "--gc-schedule=0s")),
+    ("controller: what you tell it", v.ALL["controller-of-issuer"], D, "fsync-controller", f"{POD}/containers/0/args", contains("--server-url=https://fsync.example.com", "--gc-schedule=6h")),
+    ("controller: its account alone has a token", v.CONTROLLER, D, "fsync-controller", POD, lambda p: (p["serviceAccountName"], p["automountServiceAccountToken"]) == ("fsync-controller", True)),
+    ("controller: it asks servers that are ready", v.CONTROLLER, "Service", "fsync-control", "spec", lambda s: s["selector"]["app.kubernetes.io/component"] == "server" and not s.get("publishNotReadyAddresses")),
+    ("controller: nothing of the cluster", v.CONTROLLER, "ClusterRole", "fsync-controller", "", None),
+    ("controller: it lists no Secrets", v.CONTROLLER, "Role", "fsync-controller", "rules", lambda rules: [r["verbs"] for r in rules if r["resources"] == ["secrets"]] == [["get", "create", "patch", "delete"]]),
+    ("controller: one Lease is its own", v.CONTROLLER, "Role", "fsync-controller", "rules", lambda rules: [(r["verbs"], r.get("resourceNames")) for r in rules if r["resources"] == ["leases"]] == [(["create"], None), (["get", "update"], ["fsync-controller"])]),
+    ("controller: every right is named", v.CONTROLLER, "Role", "fsync-controller", "rules", lambda rules: "*" not in str(rules)),
+    ("controller: the account has them", v.CONTROLLER, "RoleBinding", "fsync-controller", "subjects", [{"kind": "ServiceAccount", "name": "fsync-controller", "namespace": "apps"}]),
+    ("controller: it alone reaches the admin port", v.CONTROLLER, "NetworkPolicy", "fsync", "spec/ingress", lambda i: [x["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for x in i if x["ports"][0]["port"] == "admin"] == ["controller"]),
+    ("controller: nobody reaches it", v.CONTROLLER, "NetworkPolicy", "fsync-controller", "spec/ingress", []),
+    ("controller: it reaches the server and the API", v.CONTROLLER, "NetworkPolicy", "fsync-controller", "spec/egress", lambda e: [[p["port"] for p in x["ports"]] for x in e] == [[53, 53], ["admin"], [443, 6443]]),
+    ("controller: Prometheus may ask it", v.merged(v.CONTROLLER, v.MONITORS), "NetworkPolicy", "fsync-controller", "spec/ingress/0/from", [v.PROMETHEUS]),
+    ("controller: it exports as itself", v.merged(v.CONTROLLER, v.TELEMETRY), D, "fsync-controller", f"{POD}/containers/0/env/name=OTEL_SERVICE_NAME/value", "fsync-controller"),
+    ("controller: the collector may be reached", v.merged(v.CONTROLLER, v.TELEMETRY), "NetworkPolicy", "fsync-controller", "spec/egress/2/ports", lambda p: [x["port"] for x in p] == [443, 6443, 4317]),
+    ("server: it exports as itself", v.TELEMETRY, D, DEPLOY, env("OTEL_SERVICE_NAME") + "/value", "fsync-server"),
     # ingress
     ("traefik: sticky at the service", v.ALL["traefik"], "Service", "fsync", NGINX + "/traefik.ingress.kubernetes.io~1service.sticky.cookie.name", "fsync_lb"),
     ("traefik: secure with TLS only", v.ingress("traefik"), "Service", "fsync", NGINX + "/traefik.ingress.kubernetes.io~1service.sticky.cookie.secure", "false"),
@@ -209,6 +234,7 @@ class Everything(unittest.TestCase):
                     with_test_off = v.merged(with_test_off, {"redis": {"bundled": {"existingSecret": "redis"}}})
                 if v.merged(DEFAULTS, values)["auth"]["mode"] == "hs256":
                     with_test_off = v.merged(with_test_off, {"auth": {"hs256": {"existingSecret": "key"}}})
+                with_test_off = v.merged(with_test_off, {"controller": {"existingSecret": "admin"}})
                 three, four = (text(with_test_off, version=version) for version in HELMS)
                 self.assertEqual(three, four)
 
@@ -221,7 +247,8 @@ class Everything(unittest.TestCase):
                 with self.subTest(name, kind=one["kind"]):
                     self.assertTrue(pod["securityContext"]["runAsNonRoot"])
                     self.assertEqual(pod["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
-                    self.assertFalse(pod["automountServiceAccountToken"])
+                    # The controller alone speaks to the Kubernetes API.
+                    self.assertEqual(pod["automountServiceAccountToken"], one["metadata"]["name"] == "fsync-controller")
                     self.assertFalse({"hostNetwork", "hostPID", "hostIPC"} & set(pod))
                     kinds = {next(k for k in volume if k != "name") for volume in pod["volumes"]}
                     self.assertLessEqual(kinds, {"emptyDir", "secret", "configMap", "persistentVolumeClaim"})
@@ -247,14 +274,17 @@ class Everything(unittest.TestCase):
                     self.assertEqual(one["metadata"]["labels"]["app.kubernetes.io/instance"], "fsync")
 
     def test_selectors_choose_the_pods(self):
-        found = objects(v.BUNDLED)
-        for workload, service in (("Deployment", "fsync"), ("StatefulSet", "fsync-redis")):
-            labels = at(find(found, workload, service), "spec/template/metadata/labels")
-            selector = at(find(found, "Service", service), "spec/selector")
-            self.assertLessEqual(selector.items(), labels.items())
+        found = objects(v.CONTROLLER)
+        pods = {}
+        for workload, name in (("Deployment", "fsync"), ("Deployment", "fsync-controller"), ("StatefulSet", "fsync-redis")):
+            one = find(found, workload, name)
+            pods[name] = at(one, "spec/template/metadata/labels")
+            self.assertLessEqual(at(one, "spec/selector/matchLabels").items(), pods[name].items())
+        for service, name in (("fsync", "fsync"), ("fsync-control", "fsync"), ("fsync-redis", "fsync-redis")):
+            self.assertLessEqual(at(find(found, "Service", service), "spec/selector").items(), pods[name].items())
 
     def test_a_long_release_name_stays_within_63_characters(self):
-        for one in objects(v.BUNDLED, name="a" * 53):
+        for one in objects(v.merged(v.BUNDLED, v.CONTROLLER), name="a" * 53):
             self.assertLessEqual(len(one["metadata"]["name"]), 63)
 
     def test_secrets_are_drawn_anew_for_each_installation(self):

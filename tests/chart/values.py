@@ -45,6 +45,7 @@ SHARED_VOLUME = merged(BUNDLED, {"blobs": {"type": "file"}, "persistence": {"acc
 IN_REDIS = {"replicas": 2, "redis": {"mode": "bundled"}, "blobs": {"type": "redis"}}
 MEMORY = merged(ALONE, {"blobs": {"type": "memory"}})
 TOKENS = merged(BUNDLED, {"auth": {"mode": "hs256"}, "tests": {"tokenSecret": "test-token"}})
+CONTROLLER = merged(TOKENS, {"controller": {"enabled": True, "replicas": 2}})
 ISSUER = {"auth": {"mode": "jwks", "jwks": {"url": "https://id.example.com/keys", "issuer": "https://id.example.com", "audience": "fsync"}}}
 TLS = {"tls": {"enabled": True, "existingSecret": "cert"}}
 TELEMETRY = {"telemetry": {"endpoint": "http://otel.obs:4317", "headersSecret": "otel", "resourceAttributes": {"team": "x"}}}
@@ -99,6 +100,8 @@ ALL = {
     "in-redis": IN_REDIS,
     "memory": MEMORY,
     "tokens": TOKENS,
+    "controller": CONTROLLER,
+    "controller-of-issuer": merged(S3, ISSUER, {"controller": {"enabled": True, "existingSecret": "mine", "serverUrl": "https://fsync.example.com", "gcSchedule": "6h"}}),
     "issuer": ISSUER,
     "tls": TLS,
     "telemetry": TELEMETRY,

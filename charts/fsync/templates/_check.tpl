@@ -58,6 +58,9 @@ may be is in values.schema.json. */}}
 {{- if and (eq $v.auth.mode "jwks") (not (and $v.auth.jwks.issuer $v.auth.jwks.audience)) -}}
 {{- fail "auth.mode=jwks needs auth.jwks.issuer and auth.jwks.audience: without them tokens that the issuer made for others would be taken" -}}
 {{- end -}}
+{{- if and $v.controller.enabled (eq $v.auth.mode "none") -}}
+{{- fail "controller.enabled gives out tokens and rights, which a server with auth.mode=none does not ask for: set auth.mode to hs256, or to jwks for SyncTrees alone" -}}
+{{- end -}}
 {{- if and $v.tls.enabled (not $v.tls.existingSecret) -}}
 {{- fail "tls.enabled needs tls.existingSecret, a secret of type kubernetes.io/tls" -}}
 {{- end -}}
@@ -126,6 +129,7 @@ may be is in values.schema.json. */}}
 {{- $asked := dict -}}
 {{- if eq $v.auth.mode "hs256" }}{{ $_ := set $asked "flag --auth-hs256-file" "auth.mode=hs256" }}{{ end -}}
 {{- if eq $v.auth.mode "jwks" }}{{ $_ := set $asked "flag --auth-jwks" "auth.mode=jwks" }}{{ end -}}
+{{- if $v.controller.enabled }}{{ $_ := set $asked "flag --admin-token-file" "controller.enabled" }}{{ end -}}
 {{- if $v.tls.enabled }}{{ $_ := set $asked "flag --tls-cert-file" "tls.enabled" }}{{ end -}}
 {{- if eq $v.blobs.type "redis" }}{{ $_ := set $asked "blobs redis" "blobs.type=redis" }}{{ end -}}
 {{- if $v.metrics.serviceMonitor.enabled }}{{ $_ := set $asked "path /metrics" "metrics.serviceMonitor.enabled" }}{{ end -}}

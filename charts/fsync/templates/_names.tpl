@@ -70,6 +70,11 @@ imagePullSecrets:
 {{- default (printf "%s-auth" (include "fsync.fullname" .)) .Values.auth.hs256.existingSecret -}}
 {{- end -}}
 
+{{/* The credential that server and controller have in common. */}}
+{{- define "fsync.adminSecret" -}}
+{{- default (printf "%s-admin" (include "fsync.fullname" .)) .Values.controller.existingSecret -}}
+{{- end -}}
+
 {{- define "fsync.claim" -}}
 {{- default (printf "%s-data" (include "fsync.fullname" .)) .Values.persistence.existingClaim -}}
 {{- end -}}

@@ -13,6 +13,9 @@
 {{- if eq $v.auth.mode "hs256" -}}
 {{- $found = append $found (dict "name" "auth" "secret" (include "fsync.authSecret" .)) -}}
 {{- end -}}
+{{- if $v.controller.enabled -}}
+{{- $found = append $found (dict "name" "admin" "secret" (include "fsync.adminSecret" .)) -}}
+{{- end -}}
 {{- if $v.tls.enabled -}}
 {{- $found = append $found (dict "name" "tls" "secret" $v.tls.existingSecret) -}}
 {{- end -}}

@@ -23,6 +23,9 @@
 {{- $j := $v.auth.jwks -}}
 {{- $args = concat $args (list (printf "--auth-jwks=%s" $j.url) (printf "--auth-issuer=%s" $j.issuer) (printf "--auth-audience=%s" $j.audience)) -}}
 {{- end -}}
+{{- if $v.controller.enabled -}}
+{{- $args = append $args "--admin-token-file=/etc/fsync/admin/token" -}}
+{{- end -}}
 {{- if $v.tls.enabled -}}
 {{- $args = concat $args (list "--tls-cert-file=/etc/fsync/tls/tls.crt" "--tls-key-file=/etc/fsync/tls/tls.key") -}}
 {{- end -}}
@@ -73,9 +76,7 @@ memory:
   value: /etc/fsync/s3-ca/ca.crt
 {{- end }}
 {{- end }}
-{{- if $v.telemetry.endpoint }}
-{{- include "fsync.telemetryEnv" . }}
-{{- end }}
+{{- include "fsync.telemetryEnv" (dict "ctx" . "name" "fsync-server") }}
 {{- with $v.extraEnv }}
 {{ toYaml . }}
 {{- end }}
@@ -114,14 +115,16 @@ memory:
 {{- with $query }}?{{ join "&" . }}{{ end -}}
 {{- end -}}
 
+{{/* Takes {ctx, name}; nothing without a collector. */}}
 {{- define "fsync.telemetryEnv" -}}
-{{- $t := .Values.telemetry }}
+{{- $t := .ctx.Values.telemetry }}
+{{- if $t.endpoint }}
 - name: K8S_NODE_NAME
   valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
 - name: OTEL_SERVICE_NAME
-  value: fsync-server
+  value: {{ .name }}
 - name: OTEL_RESOURCE_ATTRIBUTES
-  {{- $about := printf "service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.namespace.name=%s,k8s.node.name=$(K8S_NODE_NAME)" .Release.Namespace }}
+  {{- $about := printf "service.instance.id=$(POD_NAME),k8s.pod.name=$(POD_NAME),k8s.namespace.name=%s,k8s.node.name=$(K8S_NODE_NAME)" .ctx.Release.Namespace }}
   {{- range $name, $value := $t.resourceAttributes }}{{ $about = printf "%s,%s=%s" $about $name $value }}{{ end }}
   value: {{ $about | quote }}
 - name: OTEL_EXPORTER_OTLP_ENDPOINT
@@ -135,6 +138,7 @@ memory:
 {{- with $t.headersSecret }}
 - name: OTEL_EXPORTER_OTLP_HEADERS
   valueFrom: {secretKeyRef: {name: {{ . }}, key: headers}}
+{{- end }}
 {{- end }}
 {{- end -}}
 
