@@ -2,66 +2,39 @@
 
 import base64
 import json
-import os
-import pathlib
-import re
-import shutil
-import subprocess
-import tempfile
 import unittest
 
 import values as v
 import yaml
-from api import Api
+from cluster import LEGACY, Cluster, Failed
 from render import CHART, CRDS, HELMS, ROOT, complete_chart
 
-LEGACY = CHART / "ci" / "legacy-api.yaml"
-API, SCRATCH = None, None
+CLUSTER = None
 
 
 def setUpModule():
-    global API, SCRATCH
-    SCRATCH = pathlib.Path(tempfile.mkdtemp(prefix="fsync-charts-"))
-    API = Api()
+    global CLUSTER
+    CLUSTER = Cluster()
 
 
 def tearDownModule():
-    API.end()
-    shutil.rmtree(SCRATCH, ignore_errors=True)
-
-
-class Failed(Exception):
-    """A command ended with an error; the text is what it said."""
-
-
-def call(program, *arguments, given=None):
-    env = {"PATH": os.environ["PATH"], "HOME": str(SCRATCH), "KUBECONFIG": str(API.kubeconfig)}
-    done = subprocess.run([program, *map(str, arguments)], env=env, input=given, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise Failed(done.stderr + done.stdout)
-    return done.stdout
+    CLUSTER.end()
 
 
 def kubectl(*arguments, given=None):
-    return call(os.environ["KUBECTL"], *arguments, given=given)
+    return CLUSTER.kubectl(*arguments, given=given)
 
 
 def get(namespace, kind, name):
-    return json.loads(kubectl("-n", namespace, "get", kind, name, "-o", "json"))
+    return CLUSTER.get(namespace, kind, name)
 
 
 def names(namespace, kind):
-    return sorted(kubectl("-n", namespace, "get", kind, "-o", "name").split())
+    return CLUSTER.names(namespace, kind)
 
 
 def legacy(chart):
-    """Returns a copy of a chart that an old server takes."""
-    copy = SCRATCH / f"legacy-{chart.name}"
-    if not copy.exists():
-        shutil.copytree(chart, copy)
-        about = copy / "Chart.yaml"
-        about.write_text(re.sub(r"(?m)^kubeVersion:.*\n", "", about.read_text()))
-    return copy
+    return CLUSTER.legacy(chart)
 
 
 class Release:
@@ -69,12 +42,12 @@ class Release:
 
     def __init__(self, version, values):
         self.version, self.namespace = version, f"helm-{version}"
-        self.values = SCRATCH / f"values-{version}.json"
+        self.values = CLUSTER.scratch / f"values-{version}.json"
         self.values.write_text(json.dumps(values))
         kubectl("create", "namespace", self.namespace)
 
     def helm(self, *arguments):
-        return call(HELMS[self.version], "--namespace", self.namespace, *arguments)
+        return CLUSTER.helm(self.version, "--namespace", self.namespace, *arguments)
 
     def apply(self, verb, *settings):
         # Fields that 1.20 does not know yet are dropped by it, not refused.
@@ -83,7 +56,7 @@ class Release:
 
     def secrets(self):
         found = {}
-        for name in ("fsync-auth", "fsync-redis"):
+        for name in ("fsync-auth", "fsync-redis", "fsync-admin"):
             found[name] = get(self.namespace, "secret", name)["data"]
         return found
 
@@ -92,7 +65,7 @@ class Chart(unittest.TestCase):
     """The life of a release."""
 
     def test_a_release_keeps_its_secrets_from_install_to_reinstall(self):
-        values = v.merged(v.TOKENS, {"blobs": {"type": "file"}, "persistence": {"accessModes": ["ReadWriteMany"]}})
+        values = v.merged(v.CONTROLLER, {"blobs": {"type": "file"}, "persistence": {"accessModes": ["ReadWriteMany"]}})
         for version in HELMS:
             with self.subTest(helm=version):
                 release = Release(version, values)
@@ -101,7 +74,7 @@ class Chart(unittest.TestCase):
                 password = base64.b64decode(drawn["fsync-redis"]["password"]).decode()
                 self.assertRegex(password, "^[A-Za-z0-9]{40}$")
                 self.assertEqual(get(release.namespace, "deployment", "fsync")["spec"]["replicas"], 2)
-                self.assertEqual(names(release.namespace, "networkpolicy"), [f"networkpolicy.networking.k8s.io/{n}" for n in ("fsync", "fsync-redis")])
+                self.assertEqual(names(release.namespace, "networkpolicy"), [f"networkpolicy.networking.k8s.io/{n}" for n in ("fsync", "fsync-controller", "fsync-redis")])
 
                 release.apply("upgrade", "--set", "replicas=3")
                 self.assertEqual(get(release.namespace, "deployment", "fsync")["spec"]["replicas"], 3)
@@ -112,7 +85,7 @@ class Chart(unittest.TestCase):
                 self.assertEqual(release.secrets(), drawn, "a rollback drew other secrets")
 
                 release.helm("uninstall", "fsync")
-                self.assertEqual(names(release.namespace, "deployment,statefulset,service,networkpolicy"), [])
+                self.assertEqual(names(release.namespace, "deployment,statefulset,service,networkpolicy,role,rolebinding,serviceaccount"), [])
                 self.assertEqual(names(release.namespace, "pvc"), ["persistentvolumeclaim/fsync-data"])
 
                 release.apply("install")
@@ -123,7 +96,7 @@ class Chart(unittest.TestCase):
     def test_a_release_without_values_is_accepted(self):
         kubectl("create", "namespace", "plain")
         chart = legacy(CHART)
-        call(HELMS["4"], "-n", "plain", "install", "fsync", chart, "--values", LEGACY, "--disable-openapi-validation")
+        CLUSTER.helm("4", "-n", "plain", "install", "fsync", chart, "--values", LEGACY, "--disable-openapi-validation")
         spec = get("plain", "deployment", "fsync")["spec"]
         self.assertEqual((spec["replicas"], spec["strategy"]["type"]), (2, "RollingUpdate"))
         env = {each["name"]: each.get("value") for each in spec["template"]["spec"]["containers"][0]["env"]}
@@ -137,9 +110,9 @@ class Chart(unittest.TestCase):
             if name == "extras":
                 continue  # its containers are no real ones
             with self.subTest(name):
-                file = SCRATCH / "one.json"
+                file = CLUSTER.scratch / "one.json"
                 file.write_text(json.dumps(values))
-                rendered = call(HELMS["4"], "template", "fsync", legacy(complete_chart()), "-n", "all", "--values", LEGACY, "--values", file)
+                rendered = CLUSTER.helm("4", "template", "fsync", legacy(complete_chart()), "-n", "all", "--values", LEGACY, "--values", file)
                 known = [o for o in yaml.safe_load_all(rendered) if o and o["kind"] not in unknown]
                 kubectl("-n", "all", "apply", "--dry-run=server", "--validate=false", "-f", "-", given=yaml.safe_dump_all(known))
 
@@ -149,14 +122,7 @@ class Definitions(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        cls.install()
-        for name in ("synctrees.fsync.dev", "agenttokens.fsync.dev"):
-            kubectl("wait", "--for=condition=Established", "crd", name, "--timeout=60s")
-
-    @staticmethod
-    def install():
-        # Applied on the server, the rules in the schemas would be fields that 1.20 does not know.
-        call(HELMS["4"], "install", "kinds", legacy(CRDS), "--disable-openapi-validation", "--server-side=false")
+        CLUSTER.install_kinds(CRDS)
 
     def make(self, kind, name, spec):
         one = {"apiVersion": "fsync.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
@@ -176,9 +142,9 @@ class Definitions(unittest.TestCase):
 
         ready = {"type": "Ready", "status": "True", "reason": "Known", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}
         status = {"head": "ba32ee2f", "seq": 7, "bytes": 1024, "agents": 3, "conditions": [ready]}
-        call("curl", "--silent", "--show-error", "--fail", "--insecure", "-X", "PATCH", "-H", "Content-Type: application/merge-patch+json",
+        CLUSTER.call("curl", "--silent", "--show-error", "--fail", "--insecure", "-X", "PATCH", "-H", "Content-Type: application/merge-patch+json",
              "-H", "Authorization: Bearer admin-of-the-tests", "-d", json.dumps({"status": status, "spec": {"name": "other"}}),
-             f"https://127.0.0.1:{API.port}/apis/fsync.dev/v1alpha1/namespaces/default/synctrees/docs/status")
+             f"https://127.0.0.1:{CLUSTER.api.port}/apis/fsync.dev/v1alpha1/namespaces/default/synctrees/docs/status")
         self.assertEqual(get("default", "stree", "docs")["spec"]["name"], "docs")
         head, row = (line.split() for line in kubectl("get", "stree").splitlines())
         self.assertEqual(head, ["NAME", "TREE", "HEAD", "SEQ", "BYTES", "AGENTS", "READY", "CHANGED", "AGE"])
@@ -213,9 +179,9 @@ class Definitions(unittest.TestCase):
 
     def test_uninstalling_keeps_the_kinds_and_their_objects(self):
         self.make("SyncTree", "kept", {"name": "kept"})
-        call(HELMS["4"], "uninstall", "kinds")
+        CLUSTER.helm("4", "uninstall", "kinds")
         self.assertEqual(get("default", "stree", "kept")["spec"]["name"], "kept")
-        self.install()
+        CLUSTER.install_kinds(CRDS)
 
     def test_generated_manifests_are_accepted(self):
         kubectl("create", "namespace", "fsync")

@@ -1,0 +1,434 @@
+"""The controller against a real API server: it runs with exactly the rights that the chart gives it."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+import unittest
+import urllib.error
+import urllib.request
+
+import values as v
+from cluster import Cluster, Failed, until
+from program import PATIENCE_SECONDS, program
+from render import CRDS, at, complete_chart
+from service import Service
+
+NAMESPACE = "apps"
+CLUSTER, SERVICE, MAIN, WAITED = None, None, None, None
+
+
+class Controller:
+    """The real program, as the chart's pod: its arguments, its account and nothing more."""
+
+    def __init__(self, name):
+        self.name, self.log = name, []
+        container = at(CLUSTER.get(NAMESPACE, "deployment", "fsync-controller"), "spec/template/spec/containers/0")
+        moved = {
+            "http://fsync-control:9090": SERVICE.url,
+            "/etc/fsync/admin/token": str(credential()),
+            "0.0.0.0:9090": "127.0.0.1:0",
+        }
+        arguments = container["args"]
+        for old, new in moved.items():
+            arguments = [one.replace(old, new) for one in arguments]
+        env = {"PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig()), "POD_NAME": name, "POD_NAMESPACE": NAMESPACE}
+        self.process = subprocess.Popen(
+            [program("fsync-controller"), *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+        self.url = self.process.stdout.readline().split()[-1]
+
+    def read(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+
+    def says(self, text):
+        return any(text in line for line in list(self.log))
+
+    def ask(self, path):
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def leads(self):
+        return gauge(self.ask("/metrics")[1], "fsync_controller_leader") == 1
+
+    def end(self, how=signal.SIGTERM):
+        self.process.send_signal(how)
+        ended = self.process.wait(PATIENCE_SECONDS)
+        self.reader.join(PATIENCE_SECONDS)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return ended
+
+
+def gauge(text, name):
+    """Returns the value of a metric of one series, or None."""
+    found = re.search(rf"^{name}(\{{.*\}})? (\S+)$", text, re.MULTILINE)
+    return found and float(found[2])
+
+
+def credential():
+    """Writes the chart's own Secret where the pod would have it."""
+    path = CLUSTER.scratch / "admin-token"
+    path.write_text(SERVICE.credential)
+    return path
+
+
+def kubeconfig():
+    """Makes one of a token of the chart's service account."""
+    path = CLUSTER.scratch / "controller-kubeconfig"
+    token = CLUSTER.kubectl("-n", NAMESPACE, "create", "token", "fsync-controller").strip()
+    path.write_text(re.sub(r"user: \{token: .*?\}", f"user: {{token: {token}}}", CLUSTER.api.kubeconfig.read_text()))
+    return path
+
+
+def setUpModule():
+    global CLUSTER, SERVICE, MAIN, WAITED
+    CLUSTER = Cluster()
+    CLUSTER.kubectl("create", "namespace", NAMESPACE)
+    values = CLUSTER.scratch / "controller.json"
+    values.write_text(json.dumps(v.CONTROLLER))
+    legacy = CLUSTER.legacy(complete_chart())
+    files = ["--values", legacy / "ci" / "legacy-api.yaml", "--values", values, "--disable-openapi-validation"]
+    CLUSTER.helm("4", "--namespace", NAMESPACE, "install", "fsync", legacy, *files)
+    drawn = CLUSTER.get(NAMESPACE, "secret", "fsync-admin")["data"]["token"]
+    SERVICE = Service(base64.b64decode(drawn).decode())
+    MAIN = Controller("pod-1")
+    # Without the kinds at first.
+    until("it says what it waits for", 20, lambda: MAIN.says("waiting for kinds"))
+    time.sleep(6)  # longer than the time between two looks
+    WAITED = (MAIN.ask("/readyz"), MAIN.ask("/livez"), MAIN.ask("/metrics"), MAIN.process.poll(), list(MAIN.log))
+    CLUSTER.install_kinds(CRDS)
+    until("it is ready once the kinds are there", 30, lambda: MAIN.ask("/readyz")[0] == 200)
+    until("it acts", 30, MAIN.leads)
+
+
+def tearDownModule():
+    if MAIN.process.poll() is None:
+        MAIN.end()
+    SERVICE.end()
+    CLUSTER.end()
+
+
+def make(kind, name, spec, namespace=NAMESPACE):
+    one = {"apiVersion": "fsync.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, "spec": spec}
+    CLUSTER.kubectl("apply", "--validate=false", "-f", "-", given=json.dumps(one))
+
+
+def change(kind, name, spec):
+    CLUSTER.kubectl("-n", NAMESPACE, "patch", kind, name, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+
+def delete(kind, name):
+    CLUSTER.kubectl("-n", NAMESPACE, "delete", kind, name, "--timeout=60s")
+
+
+def status(kind, name):
+    return CLUSTER.get(NAMESPACE, kind, name).get("status", {})
+
+
+def ready(kind, name):
+    one = next((c for c in status(kind, name).get("conditions", []) if c["type"] == "Ready"), None)
+    return one and (one["status"], one["reason"])
+
+
+def becomes(kind, name, expected, seconds=30):
+    return until(f"{kind} {name} is {expected}, not {ready(kind, name)}", seconds, lambda: ready(kind, name) == expected)
+
+
+def events(name):
+    found = json.loads(CLUSTER.kubectl("-n", NAMESPACE, "get", "events.v1.events.k8s.io", "-o", "json"))["items"]
+    return [(e["type"], e["reason"]) for e in found if e["regarding"]["name"] == name]
+
+
+def secret(name):
+    found = CLUSTER.find(NAMESPACE, "secret", name)
+    if found:
+        found["text"] = {key: base64.b64decode(value).decode() for key, value in found.get("data", {}).items()}
+    return found
+
+
+class Waiting(unittest.TestCase):
+    """Before the kinds are installed."""
+
+    def test_it_is_alive_and_not_ready_and_says_why(self):
+        (code, text), (alive, _), (_, metrics), ended, _ = WAITED
+        self.assertEqual((code, alive, ended), (503, 200, None))
+        self.assertIn("synctrees.fsync.dev, agenttokens.fsync.dev", text)
+        self.assertEqual(gauge(metrics, "fsync_controller_kinds_missing"), 2)
+
+    def test_it_says_so_once(self):
+        self.assertEqual(sum("waiting for kinds" in line for line in WAITED[4]), 1)
+
+
+class Trees(unittest.TestCase):
+    """SyncTrees."""
+
+    def test_a_tree_gets_its_policy_and_tells_its_status(self):
+        access = [{"subject": "ann", "rights": ["read", "write"]}]
+        make("SyncTree", "docs", {"name": "docs", "quota": {"bytes": 5000}, "retention": {"age": "90d"}, "ignore": ["*.tmp"], "access": access})
+        becomes("stree", "docs", ("True", "Applied"))
+        expected = {"retention": {"age_seconds": 7776000}, "quota_bytes": 5000, "ignore": ["*.tmp"], "access": [{"subject": "ann", "right": "write"}]}
+        self.assertEqual(SERVICE.policies["default/docs"], expected)
+        said = status("stree", "docs")
+        self.assertEqual((len(said["head"]), said["epoch"], said["agents"]), (64, "5", 2))
+        self.assertEqual(said["lastChange"][:17], "2026-01-01T00:00:")
+        self.assertIn(("Normal", "Applied"), events("docs"))
+        row = CLUSTER.kubectl("-n", NAMESPACE, "get", "stree", "docs").splitlines()[1].split()
+        self.assertEqual(row[6], "True")
+
+        change("stree", "docs", {"quota": {"bytes": 6000}})
+        until("the new quota is told", 10, lambda: SERVICE.policies["default/docs"]["quota_bytes"] == 6000)
+        managers = CLUSTER.kubectl("-n", NAMESPACE, "get", "stree", "docs", "-o", "json", "--show-managed-fields")
+        self.assertIn(("fsync-controller", "Apply"), {(m["manager"], m["operation"]) for m in json.loads(managers)["metadata"]["managedFields"]})
+
+    def test_a_busy_tree_is_written_once_in_ten_seconds(self):
+        make("SyncTree", "busy", {"name": "busy"})
+        becomes("stree", "busy", ("True", "Applied"))
+        seen, end = set(), time.monotonic() + 25
+        while time.monotonic() < end:
+            seen.add(CLUSTER.get(NAMESPACE, "stree", "busy")["metadata"]["resourceVersion"])
+            time.sleep(0.5)
+        self.assertGreaterEqual(len(seen), 2, "the status is never new")
+        self.assertLessEqual(len(seen), 4)
+
+    def test_what_is_not_valid_has_a_condition_and_an_event_and_harms_no_other(self):
+        make("SyncTree", "invalid", {"name": "invalid", "access": [{"subject": "a b", "rights": ["read"]}]})
+        becomes("stree", "invalid", ("False", "Invalid"))
+        self.assertIn(("Warning", "Invalid"), events("invalid"))
+        self.assertNotIn("default/invalid", SERVICE.policies)
+        self.assertIsNone(MAIN.process.poll())
+        change("stree", "invalid", {"access": []})
+        becomes("stree", "invalid", ("True", "Applied"))
+
+    def test_the_older_of_two_objects_counts(self):
+        make("SyncTree", "twice-a", {"name": "twice", "quota": {"bytes": 1}})
+        becomes("stree", "twice-a", ("True", "Applied"))
+        # Ages have whole seconds.
+        time.sleep(1.1)
+        make("SyncTree", "twice-b", {"name": "twice", "quota": {"bytes": 2}, "deletionPolicy": "Delete"})
+        becomes("stree", "twice-b", ("False", "Conflict"))
+        self.assertEqual(SERVICE.policies["default/twice"], {"quota_bytes": 1})
+        delete("stree", "twice-a")
+        becomes("stree", "twice-b", ("True", "Applied"))
+        self.assertEqual(SERVICE.policies["default/twice"], {"quota_bytes": 2})
+
+    def test_the_end_of_an_object_is_as_its_policy_says(self):
+        for name, policy in (("kept", "Retain"), ("removed", "Delete")):
+            make("SyncTree", name, {"name": name, "quota": {"bytes": 1}, "deletionPolicy": policy})
+            becomes("stree", name, ("True", "Applied"))
+            delete("stree", name)
+            self.assertNotIn(f"default/{name}", SERVICE.policies)
+        self.assertIn("default/removed", SERVICE.gone)
+        self.assertNotIn("default/kept", SERVICE.gone)
+
+    def test_a_tree_of_another_namespace_is_nobodys(self):
+        CLUSTER.kubectl("create", "namespace", "others")
+        make("SyncTree", "theirs", {"name": "theirs"}, namespace="others")
+        make("SyncTree", "after", {"name": "after"})
+        becomes("stree", "after", ("True", "Applied"))
+        self.assertNotIn("status", CLUSTER.get("others", "stree", "theirs"))
+
+
+class Tokens(unittest.TestCase):
+    """AgentTokens."""
+
+    SPEC = {"subject": "ci", "trees": [{"name": "docs-*", "rights": ["read", "write"]}]}
+
+    def issue(self, name, **more):
+        make("AgentToken", name, {**self.SPEC, **more})
+        becomes("atoken", name, ("True", "Issued"))
+        return secret(more.get("secretName", name))
+
+    def test_a_secret_has_the_token_and_the_server(self):
+        found = self.issue("plain")
+        said = status("atoken", "plain")
+        self.assertEqual(found["text"], {"token": f"text.of.{said['tokenId']}", "server": "http://fsync.apps.svc:8484"})
+        self.assertEqual(found["type"], "Opaque")
+        (owner,) = found["metadata"]["ownerReferences"]
+        self.assertEqual((owner["kind"], owner["name"], owner["controller"]), ("AgentToken", "plain", True))
+        order = SERVICE.tokens[said["tokenId"]]
+        self.assertEqual(order, {"subject": "ci", "tenant": "default", "trees": ["docs-*:rw"], "ttl_seconds": 2592000})
+        self.assertNotIn("text.of", json.dumps(said))
+        self.assertIn(("Normal", "Issued"), events("plain"))
+
+    def test_another_spec_revokes_the_token_and_another_time_lets_it_run_out(self):
+        self.issue("changing", ttl="24h")
+        first = status("atoken", "changing")["tokenId"]
+        change("atoken", "changing", {"subject": "other"})
+        second = until("another token", 20, lambda: (t := status("atoken", "changing")["tokenId"]) != first and t)
+        self.assertIn(first, SERVICE.revoked)
+        self.assertEqual(secret("changing")["text"]["token"], f"text.of.{second}")
+        # The server says that the token is 2 hours old already, so that it is due by this word alone.
+        SERVICE.age = 7200
+        try:
+            change("atoken", "changing", {"ttl": "23h"})
+            old = until("a token that is old", 20, lambda: (t := status("atoken", "changing")["tokenId"]) != second and t)
+        finally:
+            SERVICE.age = 0
+        change("atoken", "changing", {"rotateBefore": "22h"})
+        fresh = until("a fresh one", 20, lambda: (t := status("atoken", "changing")["tokenId"]) != old and t)
+        said = status("atoken", "changing")
+        self.assertEqual([one["id"] for one in said["earlier"]], [old])
+        self.assertNotIn(old, SERVICE.revoked)
+        delete("atoken", "changing")
+        self.assertLessEqual({old, fresh}, set(SERVICE.revoked))
+        self.assertIsNone(secret("changing"))
+
+    def test_a_secret_that_is_deleted_or_damaged_is_made_again(self):
+        self.issue("fragile")
+        first = status("atoken", "fragile")["tokenId"]
+        CLUSTER.kubectl("-n", NAMESPACE, "delete", "secret", "fragile")
+        again = until("the Secret is there again", 45, lambda: secret("fragile"))
+        self.assertNotIn(first, again["text"]["token"])
+        damage = {"data": {"token": base64.b64encode(b"edited").decode()}}
+        CLUSTER.kubectl("-n", NAMESPACE, "patch", "secret", "fragile", "-p", json.dumps(damage))
+        until("the token is good again", 45, lambda: secret("fragile")["text"]["token"].startswith("text.of."))
+
+    def test_a_secret_of_somebody_else_is_left_alone(self):
+        CLUSTER.kubectl("-n", NAMESPACE, "create", "secret", "generic", "taken", "--from-literal=token=mine")
+        made = len(SERVICE.tokens)
+        make("AgentToken", "taken", self.SPEC)
+        becomes("atoken", "taken", ("False", "SecretTaken"))
+        self.assertEqual(secret("taken")["text"], {"token": "mine"})
+        self.assertIn(("Warning", "SecretTaken"), events("taken"))
+        change("atoken", "taken", {"secretName": "free"})
+        becomes("atoken", "taken", ("True", "Issued"))
+        self.assertEqual(len(SERVICE.tokens), made + 1)
+        delete("atoken", "taken")
+        self.assertEqual(secret("taken")["text"], {"token": "mine"})
+
+    def test_a_secret_moves_with_its_name(self):
+        self.issue("moving", secretName="here")
+        first = status("atoken", "moving")["tokenId"]
+        change("atoken", "moving", {"secretName": "there"})
+        until("the new Secret", 20, lambda: secret("there") and not secret("here"))
+        until("the first token is revoked", 20, lambda: first in SERVICE.revoked)
+
+    def test_what_is_not_valid_has_a_condition_and_an_event(self):
+        make("AgentToken", "invalid-token", {**self.SPEC, "ttl": "1h", "rotateBefore": "1h"})
+        becomes("atoken", "invalid-token", ("False", "Invalid"))
+        self.assertIn(("Warning", "Invalid"), events("invalid-token"))
+        self.assertIsNone(secret("invalid-token"))
+
+
+class Failures(unittest.TestCase):
+    """What is around it fails."""
+
+    def test_a_server_that_is_away_is_a_condition_until_it_is_back(self):
+        make("SyncTree", "weather", {"name": "weather"})
+        becomes("stree", "weather", ("True", "Applied"))
+        SERVICE.status = 503
+        try:
+            becomes("stree", "weather", ("False", "Unreachable"))
+            self.assertIn(("Warning", "Unreachable"), events("weather"))
+            said = status("stree", "weather")
+            self.assertIn("bytes", said, "the last numbers stay")
+        finally:
+            SERVICE.status = 200
+        becomes("stree", "weather", ("True", "Applied"), seconds=60)
+
+    def test_a_credential_is_read_again_when_it_changes(self):
+        path, old = CLUSTER.scratch / "admin-token", SERVICE.credential
+        make("SyncTree", "credential", {"name": "credential"})
+        becomes("stree", "credential", ("True", "Applied"))
+        SERVICE.credential = "another-credential"
+        try:
+            becomes("stree", "credential", ("False", "Unauthorized"))
+            path.write_text(SERVICE.credential)
+            becomes("stree", "credential", ("True", "Applied"), seconds=60)
+        finally:
+            SERVICE.credential = old
+            path.write_text(old)
+
+    def test_one_of_two_replicas_acts_and_the_other_takes_over(self):
+        global MAIN
+        second = Controller("pod-2")
+        try:
+            until("the second is ready", 20, lambda: second.ask("/readyz")[0] == 200)
+            self.assertFalse(second.leads())
+            self.assertEqual(CLUSTER.get(NAMESPACE, "lease", "fsync-controller")["spec"]["holderIdentity"], "pod-1")
+            # An orderly end gives the Lease away.
+            self.assertEqual(MAIN.end(), 0)
+            started = time.monotonic()
+            until("the second acts", 20, second.leads)
+            self.assertLess(time.monotonic() - started, 8)
+            make("SyncTree", "taken-over", {"name": "taken-over"})
+            becomes("stree", "taken-over", ("True", "Applied"))
+            check_log(self, MAIN)
+            # One that is killed holds it until it runs out.
+            MAIN = Controller("pod-3")
+            until("the third is ready", 20, lambda: MAIN.ask("/readyz")[0] == 200)
+            second.end(signal.SIGKILL)
+            self.assertFalse(MAIN.leads())
+            until("the third acts", 40, MAIN.leads)
+            check_log(self, second)
+        finally:
+            if second.process.poll() is None:
+                second.end(signal.SIGKILL)
+
+    def test_a_lease_that_is_taken_away_stops_it(self):
+        lease = {"spec": {"holderIdentity": "somebody", "renewTime": "2026-01-01T00:00:00.000000Z", "leaseDurationSeconds": 15}}
+        CLUSTER.kubectl("-n", NAMESPACE, "patch", "lease", "fsync-controller", "--type=merge", "-p", json.dumps(lease))
+        until("it stands by", 20, lambda: not MAIN.leads())
+        self.assertEqual(MAIN.ask("/readyz")[0], 200)
+        self.assertTrue(MAIN.says("this replica stands by"))
+        until("it acts again once nobody renews", 40, MAIN.leads)
+
+
+class Rights(unittest.TestCase):
+    """What the chart's Role gives, and no more."""
+
+    def can(self, verb, what, namespace=NAMESPACE):
+        account = f"system:serviceaccount:{NAMESPACE}:fsync-controller"
+        try:
+            return CLUSTER.kubectl("auth", "can-i", verb, what, "-n", namespace, "--as", account).strip() == "yes"
+        except Failed:
+            return False
+
+    def test_it_can_do_no_more_than_it_needs(self):
+        for verb, what in (("watch", "synctrees.fsync.dev"), ("patch", "agenttokens.fsync.dev"), ("get", "secrets"), ("create", "leases.coordination.k8s.io")):
+            self.assertTrue(self.can(verb, what), f"{verb} {what}")
+        for verb, what in (
+            ("list", "secrets"), ("watch", "secrets"), ("create", "synctrees.fsync.dev"), ("delete", "agenttokens.fsync.dev"),
+            ("get", "pods"), ("update", "leases.coordination.k8s.io/other"), ("get", "customresourcedefinitions.apiextensions.k8s.io"),
+        ):
+            self.assertFalse(self.can(verb, what), f"{verb} {what}")
+        for what in ("secrets", "synctrees.fsync.dev"):
+            self.assertFalse(self.can("get", what, "default"), what)
+            self.assertFalse(self.can("patch", what, "default"), what)
+
+
+def check_log(test, controller):
+    """Nothing was forbidden, nothing secret was said, nothing broke."""
+    log = "".join(controller.log)
+    test.assertNotIn("forbidden", log.lower())
+    test.assertNotIn("panicked", log)
+    test.assertNotIn("text.of.", log)
+    test.assertNotIn(SERVICE.credential, log)
+
+
+class Zlast(unittest.TestCase):
+    """After all others: what the log of the replica says that acted to the end."""
+
+    def test_nothing_was_forbidden_and_nothing_secret_said(self):
+        check_log(self, MAIN)
+        for line in MAIN.log:
+            json.loads(line)
+
+    def test_it_counts_what_it_does(self):
+        text = MAIN.ask("/metrics")[1]
+        self.assertRegex(text, r'fsync_controller_reconciles_total\{kind="SyncTree",[^}]*result="Applied"[^}]*\} [1-9]')
+
+
+if __name__ == "__main__":
+    unittest.main()
