@@ -1,4 +1,4 @@
-# Images of fsync, one target each: server, agent, loadtest.
+# Images of fsync, one target each: server, agent, controller, loadtest.
 #
 #   docker build --target server -t fsync-server .
 #   docker buildx build --target agent --platform linux/amd64,linux/arm64 -t fsync-agent .
@@ -32,7 +32,7 @@ COPY --from=build /out/ /
 FROM ${DEBIAN_IMAGE} AS roots
 COPY .ci/image/root /root/
 COPY --from=binaries / /binaries/
-RUN /root/root /binaries /roots fsync-server fsync-agent loadtest
+RUN /root/root /binaries /roots fsync-server fsync-agent fsync-controller loadtest
 
 # Not every builder keeps owners when it copies: the one directory that is not root's is copied once more.
 FROM scratch AS server
@@ -66,6 +66,23 @@ ENV HOME=/var/lib/fsync
 WORKDIR /var/lib/fsync
 USER 65532:65532
 ENTRYPOINT ["/usr/bin/fsync-agent"]
+
+FROM scratch AS controller
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="fsync-controller" \
+      org.opencontainers.image.description="Makes an fsync service do what objects of Kubernetes say" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+COPY --from=roots /roots/fsync-controller/ /
+COPY --from=roots --chown=65532:65532 /roots/fsync-controller/var/lib/fsync/ /var/lib/fsync/
+ENV HOME=/var/lib/fsync
+WORKDIR /var/lib/fsync
+USER 65532:65532
+# Health and metrics, if --admin-listen says so.
+EXPOSE 9090
+ENTRYPOINT ["/usr/bin/fsync-controller"]
 
 FROM scratch AS loadtest
 ARG VERSION=0.1.0
