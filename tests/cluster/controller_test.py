@@ -13,8 +13,8 @@ import urllib.error
 import urllib.request
 
 import values as v
-from cluster import Cluster, Failed, until
-from program import PATIENCE_SECONDS, program
+from cluster import LEGACY, Cluster, Failed, until
+from program import PATIENCE_SECONDS, Running, free_port, program
 from render import CRDS, at, complete_chart
 from service import Service
 
@@ -22,21 +22,26 @@ NAMESPACE = "apps"
 CLUSTER, SERVICE, MAIN, WAITED = None, None, None, None
 
 
-class Controller:
-    """The real program, as the chart's pod: its arguments, its account and nothing more."""
+def help_of(name):
+    return subprocess.run([program(name), "--help"], capture_output=True, text=True, check=True).stdout
 
-    def __init__(self, name):
+
+class Controller:
+    """The real program, as the pod of a release: its arguments, its account and nothing more."""
+
+    def __init__(self, name, namespace=NAMESPACE, moved=None):
         self.name, self.log = name, []
-        container = at(CLUSTER.get(NAMESPACE, "deployment", "fsync-controller"), "spec/template/spec/containers/0")
+        container = at(CLUSTER.get(namespace, "deployment", "fsync-controller"), "spec/template/spec/containers/0")
         moved = {
             "http://fsync-control:9090": SERVICE.url,
-            "/etc/fsync/admin/token": str(credential()),
+            "/etc/fsync/admin/token": str(CLUSTER.scratch / "admin-token"),
             "0.0.0.0:9090": "127.0.0.1:0",
+            **(moved or {}),
         }
         arguments = container["args"]
         for old, new in moved.items():
             arguments = [one.replace(old, new) for one in arguments]
-        env = {"PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig()), "POD_NAME": name, "POD_NAMESPACE": NAMESPACE}
+        env = {"PATH": os.environ["PATH"], "KUBECONFIG": str(kubeconfig(namespace)), "POD_NAME": name, "POD_NAMESPACE": namespace}
         self.process = subprocess.Popen(
             [program("fsync-controller"), *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -76,32 +81,31 @@ def gauge(text, name):
     return found and float(found[2])
 
 
-def credential():
-    """Writes the chart's own Secret where the pod would have it."""
-    path = CLUSTER.scratch / "admin-token"
-    path.write_text(SERVICE.credential)
-    return path
-
-
-def kubeconfig():
-    """Makes one of a token of the chart's service account."""
-    path = CLUSTER.scratch / "controller-kubeconfig"
-    token = CLUSTER.kubectl("-n", NAMESPACE, "create", "token", "fsync-controller").strip()
+def kubeconfig(namespace):
+    """Makes one of a token of a release's service account."""
+    path = CLUSTER.scratch / f"kubeconfig-{namespace}"
+    token = CLUSTER.kubectl("-n", namespace, "create", "token", "fsync-controller").strip()
     path.write_text(re.sub(r"user: \{token: .*?\}", f"user: {{token: {token}}}", CLUSTER.api.kubeconfig.read_text()))
     return path
+
+
+def release(namespace, schedule):
+    """Installs the chart, and returns the credential that it drew for the admin API."""
+    CLUSTER.kubectl("create", "namespace", namespace)
+    values = CLUSTER.scratch / f"values-{namespace}.json"
+    values.write_text(json.dumps(v.merged(v.CONTROLLER, {"controller": {"gcSchedule": schedule}})))
+    chart = CLUSTER.legacy(complete_chart())
+    files = ["--values", LEGACY, "--values", values, "--disable-openapi-validation"]
+    CLUSTER.helm("4", "--namespace", namespace, "install", "fsync", chart, *files)
+    drawn = CLUSTER.get(namespace, "secret", "fsync-admin")["data"]["token"]
+    return base64.b64decode(drawn).decode()
 
 
 def setUpModule():
     global CLUSTER, SERVICE, MAIN, WAITED
     CLUSTER = Cluster()
-    CLUSTER.kubectl("create", "namespace", NAMESPACE)
-    values = CLUSTER.scratch / "controller.json"
-    values.write_text(json.dumps(v.CONTROLLER))
-    legacy = CLUSTER.legacy(complete_chart())
-    files = ["--values", legacy / "ci" / "legacy-api.yaml", "--values", values, "--disable-openapi-validation"]
-    CLUSTER.helm("4", "--namespace", NAMESPACE, "install", "fsync", legacy, *files)
-    drawn = CLUSTER.get(NAMESPACE, "secret", "fsync-admin")["data"]["token"]
-    SERVICE = Service(base64.b64decode(drawn).decode())
+    SERVICE = Service(release(NAMESPACE, "10s"))
+    (CLUSTER.scratch / "admin-token").write_text(SERVICE.credential)
     MAIN = Controller("pod-1")
     # Without the kinds at first.
     until("it says what it waits for", 20, lambda: MAIN.says("waiting for kinds"))
@@ -128,21 +132,22 @@ def change(kind, name, spec):
     CLUSTER.kubectl("-n", NAMESPACE, "patch", kind, name, "--type=merge", "-p", json.dumps({"spec": spec}))
 
 
-def delete(kind, name):
-    CLUSTER.kubectl("-n", NAMESPACE, "delete", kind, name, "--timeout=60s")
+def delete(kind, name, namespace=NAMESPACE):
+    CLUSTER.kubectl("-n", namespace, "delete", kind, name, "--timeout=60s")
 
 
-def status(kind, name):
-    return CLUSTER.get(NAMESPACE, kind, name).get("status", {})
+def status(kind, name, namespace=NAMESPACE):
+    return CLUSTER.get(namespace, kind, name).get("status", {})
 
 
-def ready(kind, name):
-    one = next((c for c in status(kind, name).get("conditions", []) if c["type"] == "Ready"), None)
+def ready(kind, name, namespace=NAMESPACE):
+    found = status(kind, name, namespace).get("conditions", [])
+    one = next((c for c in found if c["type"] == "Ready"), None)
     return one and (one["status"], one["reason"])
 
 
-def becomes(kind, name, expected, seconds=30):
-    return until(f"{kind} {name} is {expected}, not {ready(kind, name)}", seconds, lambda: ready(kind, name) == expected)
+def becomes(kind, name, expected, seconds=30, namespace=NAMESPACE):
+    return until(f"{kind} {name} is {expected}", seconds, lambda: ready(kind, name, namespace) == expected)
 
 
 def events(name):
@@ -150,8 +155,8 @@ def events(name):
     return [(e["type"], e["reason"]) for e in found if e["regarding"]["name"] == name]
 
 
-def secret(name):
-    found = CLUSTER.find(NAMESPACE, "secret", name)
+def secret(name, namespace=NAMESPACE):
+    found = CLUSTER.find(namespace, "secret", name)
     if found:
         found["text"] = {key: base64.b64decode(value).decode() for key, value in found.get("data", {}).items()}
     return found
@@ -237,6 +242,27 @@ class Trees(unittest.TestCase):
         make("SyncTree", "after", {"name": "after"})
         becomes("stree", "after", ("True", "Applied"))
         self.assertNotIn("status", CLUSTER.get("others", "stree", "theirs"))
+
+
+    def test_what_a_newer_kind_says_stops_no_other_object(self):
+        at_rights = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/access/items/properties/rights/items/enum"
+        newer = [{"op": "add", "path": f"{at_rights}/-", "value": "own"}]
+        CLUSTER.kubectl("patch", "crd", "synctrees.fsync.dev", "--type=json", "-p", json.dumps(newer))
+        access = [{"subject": "ann", "rights": ["own"]}]
+        until("the kind is newer", 20, lambda: self.is_taken("newer", {"name": "newer", "access": access}))
+        becomes("stree", "newer", ("False", "Invalid"))
+        self.assertIn(("Warning", "Invalid"), events("newer"))
+        make("SyncTree", "beside", {"name": "beside"})
+        becomes("stree", "beside", ("True", "Applied"))
+        change("stree", "newer", {"access": []})
+        becomes("stree", "newer", ("True", "Applied"))
+
+    def is_taken(self, name, spec):
+        try:
+            make("SyncTree", name, spec)
+            return True
+        except Failed:
+            return False
 
 
 class Tokens(unittest.TestCase):
@@ -385,6 +411,76 @@ class Failures(unittest.TestCase):
         until("it acts again once nobody renews", 40, MAIN.leads)
 
 
+@unittest.skipUnless("--admin-token-file" in help_of("fsync-server"), "this fsync-server has no admin API yet")
+class Real(unittest.TestCase):
+    """With the real server and the real agent, in a namespace of their own."""
+
+    NAMESPACE = "real"
+
+    @classmethod
+    def setUpClass(cls):
+        scratch = CLUSTER.scratch / "real"
+        scratch.mkdir()
+        for name, text in (("credential", release(cls.NAMESPACE, "3s")), ("key", "k" * 64)):
+            (scratch / name).write_text(text)
+            (scratch / name).chmod(0o600)
+        admin = f"127.0.0.1:{free_port()}"
+        arguments = ["--listen=127.0.0.1:0", f"--admin-listen={admin}", f"--data-dir={scratch / 'data'}", "--gc-interval=0s",
+                     f"--auth-hs256-file={scratch / 'key'}", f"--admin-token-file={scratch / 'credential'}"]
+        cls.scratch = scratch
+        cls.server = Running([program("fsync-server"), *arguments], {"HOME": str(scratch)}, "listening on", subprocess.DEVNULL)
+        cls.url = cls.server.line.split()[-1]
+        moved = {"http://fsync-control:9090": f"http://{admin}", "/etc/fsync/admin/token": str(scratch / "credential"),
+                 "http://fsync.real.svc:8484": cls.url}
+        cls.controller = Controller("real-1", cls.NAMESPACE, moved)
+        until("it acts", 30, cls.controller.leads)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.controller.end()
+        cls.server.kill()
+
+    def sync(self, folder, token):
+        """Brings a folder in step once; returns whether it could, and what was said."""
+        file = self.scratch / "agent-token"
+        file.write_text(token)
+        file.chmod(0o600)
+        folder.mkdir(exist_ok=True)
+        command = [program("fsync-agent"), "sync", folder, "--once", f"--server={self.url}", "--tree=website", f"--token-file={file}",
+                   f"--state-dir={self.scratch / 'state'}"]
+        done = subprocess.run(command, env={"PATH": os.environ["PATH"], "HOME": str(self.scratch)}, capture_output=True, text=True,
+                              timeout=PATIENCE_SECONDS, check=False)
+        return done.returncode == 0, done.stdout + done.stderr
+
+    def test_a_tree_and_a_token_live_and_end(self):
+        real = {"namespace": self.NAMESPACE}
+        make("SyncTree", "website", {"name": "website", "quota": {"bytes": 100_000_000}, "ignore": ["*.tmp"], "deletionPolicy": "Delete"}, **real)
+        make("AgentToken", "website-agent", {"subject": "website", "trees": [{"name": "website", "rights": ["read", "write"]}]}, **real)
+        becomes("stree", "website", ("True", "Applied"), **real)
+        becomes("atoken", "website-agent", ("True", "Issued"), **real)
+        given = secret("website-agent", **real)["text"]
+        self.assertEqual(given["server"], self.url)
+
+        folder = self.scratch / "folder"
+        folder.mkdir()
+        (folder / "index.html").write_text("hello " * 1000)
+        could, said = self.sync(folder, given["token"])
+        self.assertTrue(could, said)
+        seen = until("the status has the head", 30, lambda: (s := status("stree", "website", **real)).get("head") and s)
+        self.assertGreater(seen["bytes"], 0)
+        self.assertGreater(seen["objects"], 0)
+        until("garbage was collected", 20, lambda: 'result="started"' in self.controller.ask("/metrics")[1])
+
+        delete("atoken", "website-agent", **real)
+        until("the token is shut out", 20, lambda: not self.sync(folder, given["token"])[0])
+        self.assertIsNone(secret("website-agent", **real))
+        delete("stree", "website", **real)
+        make("SyncTree", "website", {"name": "website"}, **real)
+        becomes("stree", "website", ("True", "Applied"), **real)
+        self.assertNotIn("head", status("stree", "website", **real))
+        check_log(self, self.controller)
+
+
 class Rights(unittest.TestCase):
     """What the chart's Role gives, and no more."""
 
@@ -424,6 +520,9 @@ class Zlast(unittest.TestCase):
         check_log(self, MAIN)
         for line in MAIN.log:
             json.loads(line)
+
+    def test_garbage_is_collected_by_schedule(self):
+        until("the server is told to", 20, lambda: SERVICE.collections)
 
     def test_it_counts_what_it_does(self):
         text = MAIN.ask("/metrics")[1]

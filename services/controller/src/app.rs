@@ -179,7 +179,7 @@ async fn act(parts: &Parts, shutdown: &Shutdown) {
     });
     let trees = trees
         .run(
-            tree::reconcile,
+            tree::look_at,
             |tree, error, all| tree::failed(&tree, error, &all),
             all,
         )
@@ -190,7 +190,7 @@ async fn act(parts: &Parts, shutdown: &Shutdown) {
         .with_config(pacing())
         .graceful_shutdown_on(end())
         .run(
-            token::reconcile,
+            token::look_at,
             |token, error, context| token::failed(&token, error, &context),
             Arc::clone(context),
         )

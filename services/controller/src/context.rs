@@ -115,6 +115,6 @@ pub(crate) fn again(
 }
 
 /// Returns an action that comes back after some time.
-pub(crate) fn in_(wait: Duration) -> Action {
+pub(crate) fn later(wait: Duration) -> Action {
     Action::requeue(wait)
 }

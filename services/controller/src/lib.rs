@@ -27,3 +27,4 @@ pub mod pace;
 pub mod server;
 pub mod token;
 pub mod tree;
+mod unreadable;

@@ -13,15 +13,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::Timestamp;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{Event, finalizer};
 use kube::{Resource, ResourceExt};
 
 use crate::condition::{Finding, Reason};
-use crate::context::{Context, ReconcileError, again, in_, turn};
+use crate::context::{Context, ReconcileError, again, later, turn};
 use crate::crd::{AgentToken, AgentTokenStatus};
 use crate::metrics::{self, Kind};
 use crate::server::ServerError;
+use crate::unreadable;
 use desired::{Held, Need, Wanted};
 use store::Store;
 
@@ -30,6 +32,8 @@ mod store;
 
 /// Keeps an object until its tokens are revoked.
 pub const FINALIZER: &str = "fsync.dev/token";
+/// HTTP statuses from here on say nothing about what was done.
+const SERVER_ERRORS: u16 = 500;
 /// Time between two looks at a Secret.
 const LOOK: Duration = Duration::from_secs(30);
 
@@ -58,6 +62,20 @@ impl From<desired::Invalid> for Stop {
     }
 }
 
+/// Looks at an object, which may be one that cannot be read.
+///
+/// # Errors
+/// As [`reconcile`].
+pub async fn look_at(
+    object: Arc<DeserializeGuard<AgentToken>>,
+    context: Arc<Context>,
+) -> Result<Action, ReconcileError> {
+    match &object.0 {
+        Ok(token) => reconcile(Arc::new(token.clone()), context).await,
+        Err(why) => unreadable::tell(&object, &why.error, &context, Kind::Token).await,
+    }
+}
+
 /// Brings an object's Secret where the object says.
 ///
 /// # Errors
@@ -78,7 +96,11 @@ pub async fn reconcile(
 }
 
 /// Says when an object whose reconcile failed is looked at again.
-pub fn failed(token: &AgentToken, error: &ReconcileError, context: &Context) -> Action {
+pub fn failed(
+    token: &DeserializeGuard<AgentToken>,
+    error: &ReconcileError,
+    context: &Context,
+) -> Action {
     again(context, Kind::Token, token, error)
 }
 
@@ -97,7 +119,7 @@ async fn apply(
 ) -> Result<Action, ReconcileError> {
     let turn = turn(token);
     if let Some(wait) = context.pace.wait(&turn, Instant::now()) {
-        return Ok(in_(wait));
+        return Ok(later(wait));
     }
     let mut status = token.status.clone().unwrap_or_default();
     let finding = match issue(store, token, context, &mut status).await {
@@ -110,7 +132,8 @@ async fn apply(
     };
     settle(store, token, context, (status, &finding)).await?;
     let now = Instant::now();
-    Ok(in_(match finding.reason {
+    Ok(later(match finding.reason {
+        Reason::Invalid => return Ok(Action::await_change()),
         Reason::Unreachable | Reason::Unauthorized | Reason::Unsupported | Reason::Refused => {
             context.pace.failed(&turn, now)
         }
@@ -181,14 +204,21 @@ async fn mint(
     let issued = context.server.mint(&wanted.order).await?;
     metrics::minted(cause.as_str());
     let secret = desired::secret(token, wanted, &issued, &context.server_url);
-    // After an error it may be in the Secret or not: the next look tells. Where it is not, its text
-    // is lost, and nobody can use it.
-    let is_written = match is_there {
-        true => store.write(&secret).await.map(|()| true)?,
-        false => store.create(&secret).await?,
+    let written = match is_there {
+        true => store.write(&secret).await.map(|()| true),
+        false => store.create(&secret).await,
     };
-    if !is_written {
+    // What was refused stands nowhere. After another error it may be in the Secret or not: the next
+    // look tells, and where it is not, its text is lost, so that nobody can use it.
+    let is_refused = match &written {
+        Ok(is_written) => !is_written,
+        Err(kube::Error::Api(status)) => status.code < SERVER_ERRORS,
+        Err(_) => false,
+    };
+    if is_refused {
         revoke(context, issued.id.as_str()).await?;
+    }
+    if !written? {
         let message = format!("Secret {} was made by somebody meanwhile", wanted.secret);
         return Err(Stop::Finding(Finding::new(Reason::SecretTaken, message)));
     }

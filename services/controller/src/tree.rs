@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use fsync_core::admin::TreeStatus;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::finalizer::{Event, finalizer};
 use kube::runtime::reflector::Store;
@@ -19,10 +20,11 @@ use kube::{Api, Resource, ResourceExt};
 use serde_json::json;
 
 use crate::condition::{Finding, Reason};
-use crate::context::{Context, MANAGER, ReconcileError, again, in_, turn};
+use crate::context::{Context, MANAGER, ReconcileError, again, later, turn};
 use crate::crd::{SyncTree, SyncTreeStatus};
 use crate::metrics::{self, Kind};
 use crate::server::{Server, ServerError};
+use crate::unreadable;
 use desired::Wanted;
 
 pub mod desired;
@@ -38,7 +40,30 @@ pub struct Trees {
     /// What all reconciles need.
     pub context: Arc<Context>,
     /// All objects of the kind, to find those that are about the same tree.
-    pub all: Store<SyncTree>,
+    pub all: Store<DeserializeGuard<SyncTree>>,
+}
+
+impl Trees {
+    /// Returns the older object that is about the same tree, if there is one.
+    fn elder(&self, tree: &SyncTree) -> Option<Finding> {
+        let all = self.all.state();
+        let readable = all.iter().filter_map(|one| one.0.as_ref().ok());
+        desired::elder(tree, readable).map(desired::conflict)
+    }
+}
+
+/// Looks at an object, which may be one that cannot be read.
+///
+/// # Errors
+/// As [`reconcile`].
+pub async fn look_at(
+    object: Arc<DeserializeGuard<SyncTree>>,
+    trees: Arc<Trees>,
+) -> Result<Action, ReconcileError> {
+    match &object.0 {
+        Ok(tree) => reconcile(Arc::new(tree.clone()), trees).await,
+        Err(why) => unreadable::tell(&object, &why.error, &trees.context, Kind::Tree).await,
+    }
 }
 
 /// Brings the service and an object's status where the object says.
@@ -59,7 +84,7 @@ pub async fn reconcile(tree: Arc<SyncTree>, trees: Arc<Trees>) -> Result<Action,
 }
 
 /// Says when an object whose reconcile failed is looked at again.
-pub fn failed(tree: &SyncTree, error: &ReconcileError, trees: &Trees) -> Action {
+pub fn failed(tree: &DeserializeGuard<SyncTree>, error: &ReconcileError, trees: &Trees) -> Action {
     again(&trees.context, Kind::Tree, tree, error)
 }
 
@@ -79,12 +104,13 @@ async fn apply(
     let context = &trees.context;
     let turn = turn(tree);
     if let Some(wait) = context.pace.wait(&turn, Instant::now()) {
-        return Ok(in_(wait));
+        return Ok(later(wait));
     }
     let (finding, said) = look(tree, trees).await;
     settle(api, tree, context, (&finding, said.as_ref())).await?;
     let now = Instant::now();
-    Ok(in_(match finding.reason {
+    Ok(later(match finding.reason {
+        Reason::Invalid => return Ok(Action::await_change()),
         Reason::Unreachable | Reason::Unauthorized | Reason::Unsupported | Reason::Refused => {
             context.pace.failed(&turn, now)
         }
@@ -98,9 +124,8 @@ async fn look(tree: &SyncTree, trees: &Trees) -> (Finding, Option<TreeStatus>) {
         Ok(wanted) => wanted,
         Err(invalid) => return (Finding::new(Reason::Invalid, invalid.to_string()), None),
     };
-    let all = trees.all.state();
-    if let Some(elder) = desired::elder(tree, all.iter().map(Arc::as_ref)) {
-        return (desired::conflict(elder), None);
+    if let Some(conflict) = trees.elder(tree) {
+        return (conflict, None);
     }
     match in_step(&trees.context.server, &wanted).await {
         Ok(said) => {
@@ -167,10 +192,8 @@ async fn clean_up(
     trees: &Trees,
 ) -> Result<Action, ReconcileError> {
     let context = &trees.context;
-    let all = trees.all.state();
-    let is_second = desired::elder(tree, all.iter().map(Arc::as_ref)).is_some();
     // What was never valid, or never counted, left nothing on the service.
-    if let (Ok(key), false) = (desired::key(&tree.spec), is_second) {
+    if let (Ok(key), None) = (desired::key(&tree.spec), trees.elder(tree)) {
         if let Err(error) = context.server.delete_policy(&key).await {
             settle(api, tree, context, (&error.finding(), None)).await?;
             return Err(error.into());

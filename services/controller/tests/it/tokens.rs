@@ -202,6 +202,18 @@ async fn a_secret_that_appears_meanwhile_is_not_written_and_the_token_revoked() 
 }
 
 #[tokio::test]
+async fn a_secret_that_may_not_be_written_leaves_no_token_behind() {
+    for (status, expected) in [(403, vec!["new"]), (500, vec![])] {
+        let admin = minting().await;
+        let (context, calls) = context(&admin, None, api::no(status, "No"));
+        let result = reconcile(Arc::new(token(&json!({}), "ci")), context).await;
+        assert!(result.is_err(), "{status}");
+        assert_eq!(revoked(&admin), expected, "{status}");
+        assert_eq!(calls.lines().len(), 2);
+    }
+}
+
+#[tokio::test]
 async fn another_spec_makes_another_token_and_revokes_the_old_ones() {
     let admin = minting().await;
     let before = token(&json!({}), "before");

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use fsync_controller::context::Context;
 use fsync_controller::crd::SyncTree;
-use fsync_controller::tree::{FINALIZER, Trees, reconcile};
+use fsync_controller::tree::{FINALIZER, Trees, look_at, reconcile};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::{reflector, watcher};
 use serde_json::{Value, json};
@@ -45,7 +46,8 @@ fn trees(admin: &Admin, all: &[&SyncTree]) -> (Arc<Trees>, Calls) {
     let (client, calls) = api::start(|_| None);
     let (store, mut writer) = reflector::store();
     for one in all {
-        writer.apply_watcher_event(&watcher::Event::Apply((*one).clone()));
+        let one = DeserializeGuard(Ok((*one).clone()));
+        writer.apply_watcher_event(&watcher::Event::Apply(one));
     }
     let url = "http://fsync:8484".parse().unwrap();
     let context = Context::new(client, admin.server.clone(), url, "pod-1");
@@ -238,4 +240,27 @@ async fn the_end_of_the_younger_one_or_of_what_was_never_valid_asks_nobody() {
         reconcile(Arc::new(one), trees).await.unwrap();
         assert_eq!(calls.lines(), ["PATCH synctrees/docs"]);
     }
+}
+
+/// The kinds that are installed are newer than the controller: an object may say what it never
+/// heard of.
+#[tokio::test]
+async fn what_cannot_be_read_gets_a_condition_once() {
+    let admin = Admin::nobody();
+    let object = json!({
+        "apiVersion": "fsync.dev/v1alpha1", "kind": "SyncTree",
+        "metadata": {"name": "docs", "namespace": "apps", "uid": "uid-docs", "generation": 1},
+        "spec": {"name": "docs", "access": [{"subject": "ann", "rights": ["own"]}]},
+    });
+    let object: Arc<DeserializeGuard<SyncTree>> = Arc::new(serde_json::from_value(object).unwrap());
+    let (trees, calls) = trees(&admin, &[]);
+    look_at(Arc::clone(&object), Arc::clone(&trees))
+        .await
+        .unwrap();
+    assert_eq!(calls.lines(), [STATUS, "POST events"]);
+    assert_eq!(ready(&calls.body(STATUS)), ("False", "Invalid"));
+    let note = calls.body("POST events")["note"].to_string();
+    assert!(note.contains("own"), "{note}");
+    look_at(object, trees).await.unwrap();
+    assert_eq!(calls.lines().len(), 2);
 }
