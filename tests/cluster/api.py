@@ -91,5 +91,9 @@ current-context: tests
     def end(self):
         for process in reversed(self.processes):
             process.terminate()
-            process.wait()
+            try:
+                process.wait(PATIENCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         shutil.rmtree(self.dir, ignore_errors=True)

@@ -137,7 +137,7 @@ class Definitions(unittest.TestCase):
     def test_a_tree_has_defaults_and_columns_and_a_status_of_its_own(self):
         self.make("SyncTree", "docs", {"name": "docs", "access": [{"subject": "me", "rights": ["read", "write"]}], "retention": {"age": "90d"}, "unknown": 1})
         spec = get("default", "stree", "docs")["spec"]
-        self.assertEqual((spec["tenant"], spec["deletionPolicy"]), ("default", "Retain"))
+        self.assertEqual(spec["tenant"], "default")
         self.assertNotIn("unknown", spec)
 
         ready = {"type": "Ready", "status": "True", "reason": "Known", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"}
@@ -165,7 +165,6 @@ class Definitions(unittest.TestCase):
             ("SyncTree", {"name": "x", "quota": {"bytes": -1}}, "spec.quota.bytes"),
             ("SyncTree", {"name": "x", "access": [{"subject": "me", "rights": ["own"]}]}, "spec.access"),
             ("SyncTree", {"name": "x", "access": [{"subject": "me", "rights": ["read"]}, {"subject": "me", "rights": ["write"]}]}, "spec.access"),
-            ("SyncTree", {"name": "x", "deletionPolicy": "Maybe"}, "spec.deletionPolicy"),
             ("AgentToken", {"subject": "x", "trees": []}, "spec.trees"),
             ("AgentToken", {"subject": "x", "trees": [{"name": "a/b", "rights": ["read"]}]}, "spec.trees"),
             ("AgentToken", {"subject": "x", "trees": [{"name": "a", "rights": ["read"]}], "ttl": "soon"}, "spec.ttl"),

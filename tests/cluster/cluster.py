@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from api import Api
+from api import PATIENCE_SECONDS, Api
 from render import CHART, HELMS
 
 LEGACY = CHART / "ci" / "legacy-api.yaml"
@@ -32,7 +32,8 @@ class Cluster:
 
     def call(self, program, *arguments, given=None):
         env = {"PATH": os.environ["PATH"], "HOME": str(self.scratch), "KUBECONFIG": str(self.api.kubeconfig)}
-        done = subprocess.run([program, *map(str, arguments)], env=env, input=given, capture_output=True, text=True, check=False)
+        done = subprocess.run([program, *map(str, arguments)], env=env, input=given, capture_output=True, text=True,
+                              timeout=PATIENCE_SECONDS, check=False)
         if done.returncode:
             raise Failed(done.stderr + done.stdout)
         return done.stdout

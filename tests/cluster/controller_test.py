@@ -23,7 +23,7 @@ CLUSTER, SERVICE, MAIN, WAITED = None, None, None, None
 
 
 def help_of(name):
-    return subprocess.run([program(name), "--help"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([program(name), "--help"], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True).stdout
 
 
 class Controller:
@@ -47,7 +47,14 @@ class Controller:
         )
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
-        self.url = self.process.stdout.readline().split()[-1]
+        # One that says nothing is ended, and the test fails.
+        watchdog = threading.Timer(PATIENCE_SECONDS, self.process.kill)
+        watchdog.start()
+        said = self.process.stdout.readline()
+        watchdog.cancel()
+        if not said:
+            raise AssertionError(f"{name} ended before it listened: {''.join(self.log)}")
+        self.url = said.split()[-1]
 
     def read(self):
         for line in self.process.stderr:
@@ -68,7 +75,11 @@ class Controller:
 
     def end(self, how=signal.SIGTERM):
         self.process.send_signal(how)
-        ended = self.process.wait(PATIENCE_SECONDS)
+        try:
+            ended = self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
         self.reader.join(PATIENCE_SECONDS)
         self.process.stdout.close()
         self.process.stderr.close()
@@ -180,9 +191,9 @@ class Trees(unittest.TestCase):
 
     def test_a_tree_gets_its_policy_and_tells_its_status(self):
         access = [{"subject": "ann", "rights": ["read", "write"]}]
-        make("SyncTree", "docs", {"name": "docs", "quota": {"bytes": 5000}, "retention": {"age": "90d"}, "ignore": ["*.tmp"], "access": access})
+        make("SyncTree", "docs", {"name": "docs", "quota": {"bytes": 5000}, "retention": {"age": "90d"}, "access": access})
         becomes("stree", "docs", ("True", "Applied"))
-        expected = {"retention": {"age_seconds": 7776000}, "quota_bytes": 5000, "ignore": ["*.tmp"], "access": [{"subject": "ann", "right": "write"}]}
+        expected = {"retention": {"age_seconds": 7776000}, "quota_bytes": 5000, "access": [{"subject": "ann", "right": "write"}]}
         self.assertEqual(SERVICE.policies["default/docs"], expected)
         said = status("stree", "docs")
         self.assertEqual((len(said["head"]), said["epoch"], said["agents"]), (64, "5", 2))
@@ -220,21 +231,20 @@ class Trees(unittest.TestCase):
         becomes("stree", "twice-a", ("True", "Applied"))
         # Ages have whole seconds.
         time.sleep(1.1)
-        make("SyncTree", "twice-b", {"name": "twice", "quota": {"bytes": 2}, "deletionPolicy": "Delete"})
+        make("SyncTree", "twice-b", {"name": "twice", "quota": {"bytes": 2}})
         becomes("stree", "twice-b", ("False", "Conflict"))
         self.assertEqual(SERVICE.policies["default/twice"], {"quota_bytes": 1})
         delete("stree", "twice-a")
         becomes("stree", "twice-b", ("True", "Applied"))
         self.assertEqual(SERVICE.policies["default/twice"], {"quota_bytes": 2})
 
-    def test_the_end_of_an_object_is_as_its_policy_says(self):
-        for name, policy in (("kept", "Retain"), ("removed", "Delete")):
-            make("SyncTree", name, {"name": name, "quota": {"bytes": 1}, "deletionPolicy": policy})
-            becomes("stree", name, ("True", "Applied"))
-            delete("stree", name)
-            self.assertNotIn(f"default/{name}", SERVICE.policies)
-        self.assertIn("default/removed", SERVICE.gone)
-        self.assertNotIn("default/kept", SERVICE.gone)
+    def test_the_end_of_an_object_takes_its_policy_and_leaves_the_tree(self):
+        make("SyncTree", "ended", {"name": "ended", "quota": {"bytes": 1}})
+        becomes("stree", "ended", ("True", "Applied"))
+        delete("stree", "ended")
+        self.assertNotIn("default/ended", SERVICE.policies)
+        deleted = {path for method, path in SERVICE.asked if method == "DELETE" and "/ended" in path}
+        self.assertEqual(deleted, {"/admin/v1/trees/default/ended/policy"})
 
     def test_a_tree_of_another_namespace_is_nobodys(self):
         CLUSTER.kubectl("create", "namespace", "others")
@@ -242,7 +252,6 @@ class Trees(unittest.TestCase):
         make("SyncTree", "after", {"name": "after"})
         becomes("stree", "after", ("True", "Applied"))
         self.assertNotIn("status", CLUSTER.get("others", "stree", "theirs"))
-
 
     def test_what_a_newer_kind_says_stops_no_other_object(self):
         at_rights = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/access/items/properties/rights/items/enum"
@@ -454,7 +463,7 @@ class Real(unittest.TestCase):
 
     def test_a_tree_and_a_token_live_and_end(self):
         real = {"namespace": self.NAMESPACE}
-        make("SyncTree", "website", {"name": "website", "quota": {"bytes": 100_000_000}, "ignore": ["*.tmp"], "deletionPolicy": "Delete"}, **real)
+        make("SyncTree", "website", {"name": "website", "quota": {"bytes": 100_000_000}}, **real)
         make("AgentToken", "website-agent", {"subject": "website", "trees": [{"name": "website", "rights": ["read", "write"]}]}, **real)
         becomes("stree", "website", ("True", "Applied"), **real)
         becomes("atoken", "website-agent", ("True", "Issued"), **real)
@@ -477,7 +486,7 @@ class Real(unittest.TestCase):
         delete("stree", "website", **real)
         make("SyncTree", "website", {"name": "website"}, **real)
         becomes("stree", "website", ("True", "Applied"), **real)
-        self.assertNotIn("head", status("stree", "website", **real))
+        self.assertEqual(status("stree", "website", **real)["head"], seen["head"], "the tree stayed")
         check_log(self, self.controller)
 
 

@@ -12,7 +12,7 @@ class Service:
 
     def __init__(self, credential):
         self.credential, self.status = credential, 200
-        self.policies, self.gone, self.asked = {}, [], []
+        self.policies, self.asked = {}, []
         self.tokens, self.revoked, self.collections = {}, [], 0
         # How old a new token claims to be, and how long it is good.
         self.age, self.left = 0, None
@@ -65,19 +65,20 @@ class Service:
         return 404, None
 
     def tree(self, method, tree, is_policy, body):
-        if method == "PUT":
-            self.policies[tree] = body
-        elif method == "DELETE" and is_policy:
-            self.policies.pop(tree, None)
-        elif method == "DELETE":
-            self.gone.append(tree)
-        else:
+        if (method, is_policy) == ("GET", False):
             # Every look finds other numbers, as in a tree that somebody works in.
             seq = len(self.asked)
             head = {"epoch": 5, "seq": seq, "ref": f"{seq:064x}"}
             status = {"head": head, "changed_ms": 1767225600000 + seq, "bytes": 1000 + seq, "objects": seq, "agents": 2}
-            return 200, {**status, "policy": self.policies.get(tree)}
-        return 204, None
+            policy = {"policy": self.policies[tree]} if tree in self.policies else {}
+            return 200, {**status, **policy}
+        if (method, is_policy) == ("PUT", True):
+            self.policies[tree] = body
+            return 204, None
+        if (method, is_policy) == ("DELETE", True):
+            self.policies.pop(tree, None)
+            return 204, None
+        return 405, None
 
     def mint(self, order):
         name = f"token-{len(self.tokens) + 1}"
