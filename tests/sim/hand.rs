@@ -330,6 +330,10 @@ impl Hand {
             }
             self.destroys(volume, there);
         }
+        self.destroys_last(volume, to);
+        if let Body::File(bytes) = &volume.inodes.get(moved).body {
+            self.last = Some((to.clone(), content_id(&bytes.to_vec()), volume.now()));
+        }
         self.tell(&format!("renames {from} to {to}"));
         volume.user_rename(from, to);
     }

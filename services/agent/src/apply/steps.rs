@@ -228,11 +228,11 @@ impl Applier<'_> {
         Ok(StepResult::Done)
     }
 
-    /// After an exchange was taken back: removes our own file; whatever else stands in the stage
-    /// goes to the trash.
+    /// After an exchange was taken back: removes our own file.
     ///
-    /// Who wrote into our file while it stood at the path has his newest version in it: it takes the
-    /// path once more, and what he wrote before goes to the trash.
+    /// Who wrote into it or renamed something over it while it stood at the path has his newest
+    /// version in the stage now: it takes the path once more, and what he had there before, and
+    /// replaced himself, goes to the trash.
     fn clear_swap(
         &mut self,
         path: &RelPath,
@@ -246,18 +246,13 @@ impl Applier<'_> {
         if Stamp::from(staged).is_content(&there) {
             return Ok(self.files.remove_file(stage)?);
         }
-        if there.is_same_inode(staged) {
-            let again = self
-                .files
-                .rename(stage, Place::Tree(path), Rename::Exchange);
-            match again {
-                // Nothing stands there any more: our file with his version goes back to it.
-                Err(error) if error.is(Problem::NotFound) => {
-                    let free = Rename::NoReplace;
-                    return Ok(self.files.rename(stage, Place::Tree(path), free)?);
-                }
-                other => other?,
+        let tree = Place::Tree(path);
+        match self.files.rename(stage, tree, Rename::Exchange) {
+            // Nothing stands there any more.
+            Err(error) if error.is(Problem::NotFound) => {
+                return Ok(self.files.rename(stage, tree, Rename::NoReplace)?);
             }
+            again => again?,
         }
         self.move_to_trash(stage, path)?;
         Ok(())

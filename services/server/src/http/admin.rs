@@ -99,7 +99,6 @@ impl Late {
 
 /// Returns the routes.
 pub fn routes(admin: Admin) -> Router {
-    let credential = Arc::clone(&admin.credential);
     let tree = format!("{}/trees/{{tenant}}/{{tree}}", admin::ROOT);
     Router::new()
         .route(&tree, get(status))
@@ -111,22 +110,19 @@ pub fn routes(admin: Admin) -> Router {
         .route(admin::REVOKE, post(revoke))
         .route(admin::GC, post(collect))
         .fallback(unknown)
-        .with_state(admin)
-        .layer(from_fn_with_state(credential, guard))
+        .with_state(admin.clone())
+        .layer(from_fn_with_state(admin, guard))
 }
 
 /// Lets nobody on who does not have the credential.
 async fn guard(
-    State(credential): State<Arc<PathBuf>>,
+    State(admin): State<Admin>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    let path = Arc::clone(&credential);
-    let secret = tokio::task::spawn_blocking(move || Secret::read(&path)).await;
-    let secret = secret
-        .map_err(|e| e.to_string())
-        .and_then(|read| read.map_err(|e| e.to_string()));
-    let secret = secret.map_err(|e| ApiError::new(ErrorCode::Internal, e))?;
+    let path = Arc::clone(&admin.credential);
+    let secret = admin.store.busy(move || Secret::read(&path)).await?;
+    let secret = secret.map_err(|e| ApiError::new(ErrorCode::Internal, e.to_string()))?;
     let given = request.headers().get(AUTHORIZATION);
     let given = given.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     match given.is_some_and(|token| secret.is(token)) {
