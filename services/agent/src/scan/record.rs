@@ -310,7 +310,14 @@ impl<'a> Recorder<'a> {
             recorded: stat.ctime,
             held: Held::Dir(no),
         };
-        let Some(no) = moved else {
+        let is_above = |no: &DirNo| stands_in(step.tx, step.no, *no);
+        let is_turned = moved.as_ref().map(is_above).transpose()?.unwrap_or(false);
+        if is_turned {
+            // It changed places with a directory above it while both were looked at, and the one
+            // above is not known to have moved yet: it is looked at again, as a new one.
+            self.busy.push(path.clone());
+        }
+        let Some(no) = moved.filter(|_| !is_turned) else {
             let no = step.tx.new_dir()?;
             step.tx.put_row(step.no, name, &row(no))?;
             return Ok(step.edits.make_dir(&path)?);
@@ -464,6 +471,20 @@ impl<'a> Recorder<'a> {
 }
 
 /// Returns whether a path, or a directory that it is in, is excepted.
+/// Whether a directory is another one or stands somewhere in it.
+fn stands_in(tx: &Tx<'_>, dir: DirNo, other: DirNo) -> Result<bool, ScanError> {
+    let mut at = dir;
+    loop {
+        if at == other {
+            return Ok(true);
+        }
+        match tx.parent_of(at)? {
+            Some((parent, _)) => at = parent,
+            None => return Ok(false),
+        }
+    }
+}
+
 fn is_excepted(tx: &Tx<'_>, path: &RelPath) -> Result<bool, ScanError> {
     let mut at = path.clone();
     loop {

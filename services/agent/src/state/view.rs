@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use fsync_core::exception::Exception;
 use fsync_core::id::{ObjectId, RevisionId};
+use fsync_core::limits;
 use fsync_core::node::Entry;
 use fsync_core::path::{Name, RelPath};
 use fsync_core::wire::{Epoch, Head, Seq};
@@ -247,6 +248,9 @@ impl<S: Source> View<S> {
                 return Ok(None);
             };
             names.push(name);
+            if names.len() > limits::PATH_DEPTH {
+                return Err(StateError::Damaged("directory that stands in itself"));
+            }
             at = parent;
         }
         let join = |path: RelPath, name: &Name| path.join(name);
